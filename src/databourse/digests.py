@@ -29,7 +29,9 @@ def document_id(text: str) -> str:
 
 def canonical_json(value: object) -> str:
     """Return JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest_of(value: object) -> str:

@@ -34,6 +34,7 @@ class UnknownNameError(ConfigError):
         self.kind, self.name, self.known, self.where = kind, name, tuple(known), where
 
     def __str__(self) -> str:
+        """Return the line that is printed."""
         place = f" in {self.where}" if self.where else ""
         return f"unknown {self.kind} {self.name!r}{place}; {nearest_names(self.name, self.known)}"
 
@@ -66,6 +67,7 @@ class MissingExtraError(DatabourseError):
         self.package, self.extra, self.purpose = package, extra, purpose
 
     def __str__(self) -> str:
+        """Return the line that is printed."""
         return (
             f"{self.purpose} needs the package {self.package}, which is not installed; "
             f"run: pip install -c constraints.txt 'databourse[{self.extra}]'"
@@ -73,7 +75,7 @@ class MissingExtraError(DatabourseError):
 
 
 class TransientError(DatabourseError):
-    """An outside system failed in a way that a later try may not: the only error that is retried."""
+    """An outside system failed; a later try may not: the only error that is retried."""
 
 
 class ContractViolation(DatabourseError):  # noqa: N818 - the domain's word
@@ -87,6 +89,7 @@ class ContractViolation(DatabourseError):  # noqa: N818 - the domain's word
         self.failing_rows, self.example_ids = failing_rows, tuple(example_ids)
 
     def __str__(self) -> str:
+        """Return the line that is printed."""
         examples = f", for example {', '.join(self.example_ids)}" if self.example_ids else ""
         rows = "row" if self.failing_rows == 1 else "rows"
         return (

@@ -37,7 +37,8 @@ def query(name: str) -> str:
 @functools.cache
 def query_files() -> dict[str, Path]:
     """Return every named SQL file by name, in order of name."""
-    return {path.stem: path for path in sorted(sql_root().glob("*/*.sql"), key=lambda path: path.stem)}
+    files = sorted(sql_root().glob("*/*.sql"), key=lambda path: path.stem)
+    return {path.stem: path for path in files}
 
 
 def _first_existing(*candidates: Path) -> Path:

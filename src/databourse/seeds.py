@@ -1,4 +1,4 @@
-"""Seeds: every stage derives its own from the run's root seed, so stages cannot disturb each other."""
+"""Seeds: each stage derives its own from the root seed, so stages cannot disturb each other."""
 
 from __future__ import annotations
 

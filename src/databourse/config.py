@@ -1,0 +1,442 @@
+"""The config of a refresh: YAML, environment overrides, frozen models, unknown keys refused.
+
+Layers, the later wins: defaults, the YAML file, environment variables
+(`DATABOURSE_BUDGET__TOKENS`), `--set key=value`. Paths stay as written; they are relative to the folder of the config file, the
+`root` that travels beside the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from databourse.digests import digest_of
+from databourse.errors import ConfigError, nearest_names
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+"""A name that is safe in paths, task names and SQL values."""
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SourceConfig(Section):
+    """Where documents come from and how a row becomes a document."""
+
+    name: Slug = Field(description="Name of the source in tables and reports.")
+    kind: Literal["files", "docstrings"] = Field(
+        default="files", description="Files, or the docstrings of installed Python packages."
+    )
+    path: str | tuple[str, ...] = Field(
+        default=(), description="Files: paths, globs or fsspec URIs; .gz and .zst are unpacked."
+    )
+    format: Literal["auto", "jsonl", "csv", "parquet"] = Field(
+        default="auto", description="Auto goes by the file name's ending."
+    )
+    columns: tuple[str, ...] = Field(
+        default=(), description="Column names of CSV files that have no header line."
+    )
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description="Of CSV files.")
+    text: str | None = Field(
+        default=None, description='Template over columns, such as "{title}. {body}".'
+    )
+    prompt: str | None = Field(
+        default=None, description="Template of the prompt; needs completion."
+    )
+    completion: str | None = Field(default=None, description="Template of the completion.")
+    label: str | None = Field(default=None, description="Column that holds the label.")
+    metadata: tuple[str, ...] = Field(
+        default=(), description="Columns that are kept beside the text."
+    )
+    max_row_bytes: int = Field(
+        default=16 * 2**20, ge=1, description="Longer rows go to quarantine instead of memory."
+    )
+    packages: tuple[str, ...] = Field(
+        default=(), description="Docstrings: the packages to read; empty means all installed."
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Docstrings: keep this many, chosen by the hash of their text.",
+    )
+    min_characters: int = Field(default=1, ge=1, description="Shorter texts go to quarantine.")
+
+    @field_validator("path", "columns", "metadata", "packages", mode="before")
+    @classmethod
+    def _as_sequence(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _says_what_to_read(self) -> Self:
+        if self.kind == "docstrings":
+            unused = [
+                key
+                for key in ("path", "text", "prompt", "completion", "columns", "label")
+                if getattr(self, key)
+            ]
+            if unused:
+                raise ValueError(
+                    f"source {self.name!r} of kind docstrings takes no {unused[0]!r}; remove it"
+                )
+            return self
+        if not self.path:
+            raise ValueError(
+                f"source {self.name!r} has no path; add one, such as path: data/*.jsonl.gz"
+            )
+        if (self.prompt is None) != (self.completion is None):
+            missing = "completion" if self.completion is None else "prompt"
+            raise ValueError(
+                f"source {self.name!r} needs prompt and completion together; add {missing!r}"
+            )
+        if (self.text is None) == (self.prompt is None):
+            raise ValueError(
+                f"source {self.name!r} needs either text or prompt and completion; "
+                'add one, such as text: "{text}"'
+            )
+        return self
+
+
+class NearDuplicates(Section):
+    """MinHash near dedup, verified by true shingle Jaccard."""
+
+    threshold: float = Field(default=0.8, gt=0, le=1, description="Least Jaccard of duplicates.")
+    ngram: int = Field(default=5, ge=1, le=50, description="Words in a shingle.")
+    permutations: int = Field(default=128, ge=16, le=1024, description="Hashes per signature.")
+
+
+class DeduplicateConfig(Section):
+    """What counts as a duplicate. Exact duplicates are always removed."""
+
+    near: NearDuplicates | Literal[False] = Field(
+        default=NearDuplicates(), description="False: off."
+    )
+    max_removed_share_per_source: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="A source that loses more than this share stops the run.",
+    )
+
+
+class TopicsConfig(Section):
+    """How the snapshot is divided into topics."""
+
+    by: Literal["kmeans", "label"] = Field(
+        default="kmeans", description="Clusters, or given labels."
+    )
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of clusters; by default sqrt(documents / 2), at most 50.",
+    )
+    smallest: int = Field(
+        default=10, ge=1, description="Smaller topics are merged into the nearest."
+    )
+
+
+class LiquidityConfig(Section):
+    """How far orders move prices: exactly one of effective_share, shares."""
+
+    effective_share: float | None = Field(
+        default=None, gt=0, lt=1, description="ESS of a topic's prices / its documents."
+    )
+    shares: float | None = Field(
+        default=None, gt=0, description="LMSR b: the larger, the less one share moves a price."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_setting(self) -> Self:
+        if (self.effective_share is None) == (self.shares is None):
+            raise ValueError(
+                "market.liquidity needs exactly one of effective_share, shares; "
+                "such as {effective_share: 0.3}"
+            )
+        return self
+
+
+class PowerMassConfig(Section):
+    """Topic mass proportional to a power of the topic's size."""
+
+    power: float = Field(ge=0, le=1, description="0 is balanced, 1 is proportional.")
+
+
+class MarketConfig(Section):
+    """How signals become prices."""
+
+    liquidity: LiquidityConfig = LiquidityConfig(effective_share=0.3)
+    weights: Literal["equal"] | dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default="equal", description="Size of each trader's orders; normalised to sum 1."
+    )
+    topic_mass: Literal["proportional", "balanced"] | PowerMassConfig = "proportional"
+
+
+class BudgetConfig(Section):
+    """What a selection may spend: exactly one of tokens, documents, share."""
+
+    tokens: int | None = Field(
+        default=None, ge=1, description="Tokens of the configured tokenizer."
+    )
+    documents: int | None = Field(default=None, ge=1, description="Number of documents.")
+    share: float | None = Field(
+        default=None, gt=0, le=1, description="Share of the snapshot's tokens."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_limit(self) -> Self:
+        given = [key for key in ("tokens", "documents", "share") if getattr(self, key) is not None]
+        if len(given) != 1:
+            came = " and ".join(given) if given else "none"
+            raise ValueError(f"budget needs exactly one of tokens, documents, share; got {came}")
+        return self
+
+    @property
+    def kind(self) -> Literal["tokens", "documents", "share"]:
+        """Return which limit is set."""
+        if self.tokens is not None:
+            return "tokens"
+        return "documents" if self.documents is not None else "share"
+
+    @property
+    def amount(self) -> float:
+        """Return the limit, in the unit of its kind."""
+        return next(
+            value for value in (self.tokens, self.documents, self.share) if value is not None
+        )
+
+
+class SelectionConfig(Section):
+    """How the budget is spent."""
+
+    length_bias: float = Field(
+        default=1.0, description="Exponent of the length in price per token: 0 ignores length."
+    )
+
+
+class ManifestConfig(Section):
+    """What a published manifest holds."""
+
+    include_text: bool = Field(default=True, description="Write the texts into the manifest.")
+    shard_documents: int = Field(default=100_000, ge=1, description="Rows per Parquet file.")
+
+
+class ComputeConfig(Section):
+    """Resources. Nothing here changes a result."""
+
+    threads: int = Field(default=2, ge=1, description="Threads of DuckDB and of the encoder.")
+    memory_limit: str = Field(
+        default="4GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$", description="Of DuckDB."
+    )
+    batch_documents: int = Field(default=1_000, ge=1, description="Documents committed at a time.")
+
+
+class RefreshConfig(BaseSettings):
+    """Everything a refresh needs to know; its canonical form is part of the manifest."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="DATABOURSE_", env_nested_delimiter="__"
+    )
+
+    pool: Slug = Field(description="Name of the pool.")
+    warehouse: str = Field(default="./warehouse", description="Folder of tables and texts.")
+    manifests: str = Field(default="./manifests", description="Folder of published manifests.")
+    data_roots: tuple[str, ...] = Field(
+        default=(".",), description="Folders or URI prefixes that sources may read from."
+    )
+    seed: int = Field(
+        ge=0, lt=2**63, description="Root seed; each stage derives its own. No default."
+    )
+    tokenizer: str = Field(
+        default="default", description="Default encoder's, a tokenizer.json, or a hub id."
+    )
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    deduplicate: DeduplicateConfig = DeduplicateConfig()
+    encoder: str = Field(
+        default="default", description="default, hashing, a local folder, or a hub id."
+    )
+    topics: TopicsConfig = TopicsConfig()
+    signals: tuple[str | dict[str, JsonValue], ...] = Field(min_length=1)
+    market: MarketConfig = MarketConfig()
+    budget: BudgetConfig
+    selection: SelectionConfig = SelectionConfig()
+    manifest: ManifestConfig = ManifestConfig()
+    compute: ComputeConfig = ComputeConfig()
+    engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _as_sequence(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_distinct_source_names(self) -> Self:
+        names = [source.name for source in self.sources]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"source name {repeated[0]!r} is used twice; give each source its own")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed and nothing else: a config means the same on every machine."""
+        return (init_settings,)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice: the plain loader silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} appears twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RefreshConfig:
+    """Return the config in a YAML file, with environment variables and overrides applied.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` pairs; keys are dotted (`budget.tokens=1000`), values are YAML.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a value is wrong; names the key.
+    """
+    data = _merged(_read_yaml(path), EnvSettingsSource(RefreshConfig)())
+    for override in overrides:
+        _apply_override(data, override)
+    try:
+        return RefreshConfig(**data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe_validation_error(error, RefreshConfig)}") from None
+
+
+def config_yaml(config: RefreshConfig) -> str:
+    """Return the config with every default written out, as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_digest(config: RefreshConfig) -> str:
+    """Return the digest of the settings that can change a result: not resources, not places."""
+    settings = config.model_dump(
+        mode="json", exclude={"compute", "warehouse", "manifests", "data_roots"}
+    )
+    return digest_of(settings)
+
+
+def describe_validation_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first mistake in one line: where, what came, what is valid; how many follow."""
+    # A union reports every branch: a misspelt key, else the deepest place, is the user's mistake.
+    first = min(
+        error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"]))
+    )
+    place = ".".join(str(part) for part in first["loc"] if _is_written_by_the_user(part))
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        line = f"unknown key {place!r}; {nearest_names(str(first['loc'][-1]), known)}"
+    elif first["type"] == "missing":
+        line = f"key {place!r} is missing; add it"
+    elif first["type"] == "value_error":
+        line = str(first["ctx"]["error"])
+    else:
+        came = repr(first["input"])
+        line = (
+            f"{place}: {first['msg'].lower()}, got {came if len(came) < 80 else came[:77] + '...'}"
+        )
+    rest = error.error_count() - 1
+    return f"{line} (and {rest} more)" if rest else line
+
+
+def _is_written_by_the_user(part: int | str) -> bool:
+    """Tell keys and positions from the class names and tags that pydantic adds for unions."""
+    return isinstance(part, int) or (part == part.lower() and part.isidentifier())
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Return the valid keys at a place in the config; a union offers those of every branch."""
+    models: list[type[BaseModel]] = [model]
+    for part in location:
+        models = [found for each in models for found in _models_below(each, part)] or models
+    return sorted({name for each in models for name in each.model_fields})
+
+
+def _models_below(model: type[BaseModel], part: int | str) -> list[type[BaseModel]]:
+    if isinstance(part, int) or part == model.__name__:
+        return [model]
+    field = model.model_fields.get(part)
+    return _models_in(field.annotation) if field else []
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner)]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"there is no config file {path}; write one with: databourse init DIR")
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path} must hold keys and values, such as 'pool: my_pool'; got {type(data).__name__}"
+        )
+    return data
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both layers; where both hold a mapping, merged in turn, else the upper one's value."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        result[key] = _merged(under, value) if both else value
+    return result
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set takes key=value, such as budget.tokens=60000; got {override!r}")
+    *parents, last = key.strip().split(".")
+    place = data
+    for parent in parents:
+        child = place.get(parent)
+        if not isinstance(child, Mapping):
+            child = {}
+        place[parent] = dict(child)
+        place = place[parent]
+    place[last] = yaml.safe_load(value)
