@@ -1,8 +1,8 @@
 """The config of a refresh: YAML, environment overrides, frozen models, unknown keys refused.
 
 Layers, the later wins: defaults, the YAML file, environment variables
-(`DATABOURSE_BUDGET__TOKENS`), `--set key=value`. Paths stay as written; they are relative to the folder of the config file, the
-`root` that travels beside the config.
+(`DATABOURSE_BUDGET__TOKENS`), `--set key=value`. Paths stay as written; they are relative to the
+folder of the config file, the `root` that travels beside the config.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML that refuses a key written twice: the plain loader silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -422,8 +422,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     result = dict(below)
     for key, value in above.items():
         under = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        result[key] = _merged(under, value) if both else value
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            result[key] = _merged(under, value)
+        else:
+            result[key] = value
     return result
 
 

@@ -1,0 +1,212 @@
+"""The warehouse's tables: one DuckDB file, one writing process, a cursor for each task.
+
+The flow holds the warehouse (`hold_warehouse`); tasks, which run in threads of the same process,
+pass its path around and ask for it (`held_warehouse`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from databourse.errors import IntegrityError, UnknownNameError, WarehouseLockedError
+from databourse.queries import query, query_files
+from databourse.warehouse.lock import writer_lock
+from databourse.warehouse.texts import TextStore
+
+SCHEMA_VERSION = 1
+"""Raised with every change of sql/tables/ that an old warehouse cannot take."""
+
+_held: dict[Path, Warehouse] = {}
+_held_guard = threading.Lock()
+
+
+class Warehouse:
+    """A warehouse that this process writes."""
+
+    def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.root = root
+        self.texts = TextStore(root / "text")
+        self._connection = connection
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own to the tables: one for each task, never shared."""
+        return self._connection.cursor()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Give a cursor whose changes are kept together, or not at all."""
+        cursor = self.cursor()
+        try:
+            cursor.begin()
+            try:
+                yield cursor
+            except BaseException:
+                cursor.rollback()
+                raise
+            cursor.commit()
+        finally:
+            cursor.close()
+
+    def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return what a named query selects, as Arrow."""
+        cursor = self.cursor()
+        try:
+            return cursor.sql(query(name), params=_used(name, parameters)).to_arrow_table()
+        finally:
+            cursor.close()
+
+    def value(self, name: str, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
+        """Return the only value of a named query's only row."""
+        return self.rows(name, parameters)[0][0].as_py()
+
+    def texts_of(self, document_ids: pa.Array, *, batch_documents: int) -> Iterator[pa.Table]:
+        """Yield document_id and text of documents in key order, in batches.
+
+        Raises:
+            IntegrityError: a text shard is damaged, or a document has no text.
+        """
+        cursor = self.cursor()
+        try:
+            cursor.register("wanted_documents", pa.table({"document_id": document_ids}))
+            shards = cursor.execute(query("stg_texts__shards")).fetchall()
+            paths = self.texts.verified_paths(dict(shards))
+            found = 0
+            if paths:
+                texts = cursor.sql(query("stg_texts__documents"), params={"paths": paths})
+                for batch in texts.to_arrow_reader(batch_documents):
+                    found += batch.num_rows
+                    yield pa.Table.from_batches([batch])
+            if found != len(document_ids):
+                raise IntegrityError(
+                    f"{self.root} holds the texts of {found:,} of {len(document_ids):,} wanted "
+                    "documents; move the warehouse away and run again"
+                )
+        finally:
+            cursor.close()
+
+
+def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int:
+    """Append Arrow rows to a table, columns matched by name; return how many.
+
+    Raises:
+        UnknownNameError: there is no such table in sql/tables/.
+    """
+    _check_table(table)
+    if rows.num_rows:
+        columns = cursor.table(table).columns
+        missing = [column for column in columns if column not in rows.column_names]
+        for column in missing:
+            rows = rows.append_column(column, pa.nulls(rows.num_rows))
+        cursor.from_arrow(rows.select(columns)).insert_into(table)
+    return rows.num_rows
+
+
+def insert_query(
+    cursor: duckdb.DuckDBPyConnection, table: str, name: str, parameters: Mapping[str, Any]
+) -> int:
+    """Insert what a named query selects into a table, columns matched by name; return how many."""
+    _check_table(table)
+    statement = f"insert into {table} by name {query(name)}"
+    return int(cursor.execute(statement, _used(name, parameters)).fetchall()[0][0])
+
+
+@contextlib.contextmanager
+def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[Warehouse]:
+    """Open a warehouse for writing, creating what is missing, until the block ends.
+
+    Args:
+        root: folder of the warehouse.
+        threads: threads of DuckDB.
+        memory_limit: of DuckDB, such as "4GB"; larger work spills to `root`/spill.
+
+    Raises:
+        WarehouseLockedError: this or another process holds it already.
+        IntegrityError: the DuckDB file is damaged or of another layout.
+    """
+    root = root.resolve()
+    (root / "text").mkdir(parents=True, exist_ok=True)
+    with writer_lock(root):
+        connection = _connect(root, threads=threads, memory_limit=memory_limit)
+        warehouse = Warehouse(root, connection)
+        with _held_guard:
+            _held[root] = warehouse
+        try:
+            warehouse.texts.sweep()
+            yield warehouse
+        finally:
+            with _held_guard:
+                del _held[root]
+            connection.close()
+
+
+def held_warehouse(root: Path | str) -> Warehouse:
+    """Return the warehouse that this process holds at a path.
+
+    Raises:
+        WarehouseLockedError: this process does not hold it.
+    """
+    with _held_guard:
+        warehouse = _held.get(Path(root).resolve())
+    if warehouse is None:
+        raise WarehouseLockedError(
+            f"warehouse {root} is not open in this process; tasks run inside a flow that holds it"
+        )
+    return warehouse
+
+
+def _connect(root: Path, *, threads: int, memory_limit: str) -> duckdb.DuckDBPyConnection:
+    path = root / "bourse.duckdb"
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "temp_directory": str(root / "spill"),
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    try:
+        connection = duckdb.connect(str(path), config=settings)
+        _create_tables(connection, path)
+    except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
+        first_line = str(error).splitlines()[0]
+        raise IntegrityError(
+            f"{path} cannot be opened: {first_line}. Restore it from a backup, or move it away and "
+            "run again: everything in it is computed from the sources"
+        ) from None
+    return connection
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    tables = [name for name, file in query_files().items() if file.parent.name == "tables"]
+    for name in tables:
+        connection.execute(query(name))
+    versions = connection.execute("select max(schema_version) from schema_versions").fetchall()
+    found = versions[0][0]
+    if found is None:
+        connection.execute(
+            "insert into schema_versions values ($version)", {"version": SCHEMA_VERSION}
+        )
+    elif found != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"{path} has table layout {found}, this databourse writes layout {SCHEMA_VERSION}; use "
+            "the databourse that made it, or move the file away and run again"
+        )
+
+
+def _check_table(table: str) -> None:
+    file = query_files().get(table)
+    if file is None or file.parent.name != "tables":
+        known = [name for name, each in query_files().items() if each.parent.name == "tables"]
+        raise UnknownNameError("table", table, known, where="sql/tables")
+
+
+def _used(name: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters that a query names: DuckDB refuses the others."""
+    text = query(name)
+    return {key: value for key, value in (parameters or {}).items() if f"${key}" in text}
