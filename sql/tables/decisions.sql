@@ -1,5 +1,5 @@
 -- The ledger: what became of every row that came in, and why. Exactly one row per arrival and run.
--- grain: one row per run_id, locator
+-- grain: one row per run_id, source, locator
 create table if not exists decisions (
     run_id varchar not null,
     locator varchar not null, -- uri#row
@@ -10,5 +10,5 @@ create table if not exists decisions (
     reason varchar not null,
     representative_id varchar, -- for duplicates: the document that stands for this one
     value double, -- similarity for duplicates, log price per token for priced documents
-    primary key (run_id, locator)
+    primary key (run_id, source, locator)
 )

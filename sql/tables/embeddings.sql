@@ -3,6 +3,6 @@
 create table if not exists embeddings (
     document_id varchar not null,
     encoder_id varchar not null,
-    vector float [] not null,
+    vector float[] not null,
     primary key (document_id, encoder_id)
 )

@@ -3,7 +3,7 @@
 create table if not exists neighbours (
     neighbours_id varchar not null, -- digest of the snapshot, the encoder and k
     document_id varchar not null,
-    positions integer [] not null, -- ranks of the neighbours in the snapshot ordered by document_id, from 0
-    similarities float [] not null, -- cosine, rounded to 6 decimals
+    positions integer[] not null, -- from 0, in the snapshot ordered by document_id
+    similarities float[] not null, -- cosine, rounded to 6 decimals
     primary key (neighbours_id, document_id)
 )

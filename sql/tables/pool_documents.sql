@@ -1,4 +1,4 @@
--- Documents that the current refresh of a pool works with, after exact dedup: one surviving arrival each.
+-- Documents that a refresh works with after exact dedup: one surviving arrival each.
 -- grain: one row per run_id, document_id
 create table if not exists pool_documents (
     run_id varchar not null,

@@ -1,4 +1,4 @@
--- Files whose rows were read: the checkpoint of ingestion. A file is known by its bytes and by how it is read.
+-- The checkpoint of ingestion: a file is known by its bytes and by how it is read.
 -- grain: one row per file_id
 create table if not exists source_files (
     file_id varchar primary key, -- digest of the file's sha256 and of the source's parse settings

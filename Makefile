@@ -1,0 +1,48 @@
+# make demo and make test do all their own set-up; they need only Python 3.11 or newer with venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types layers sql serve clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch
+	$(BIN)/python -m pip install --quiet --editable '.[pipeline,cpu,dev]'
+	@touch $@
+
+setup: $(VENV)/.installed  ## Create .venv with the locked versions.
+
+demo: setup  ## From the docstrings of the installed packages to a verified manifest and a report.
+	$(BIN)/databourse demo
+
+test: setup  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: lint types layers sql test  ## Run every check: lint, format, types, layers, SQL, tests.
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+sql: setup
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+serve: setup  ## Start a Prefect server and UI on http://127.0.0.1:4200 to watch runs.
+	DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start
+
+clean:  ## Remove .venv and caches.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
