@@ -1,0 +1,197 @@
+"""The command line: `databourse`. Results go to stdout, progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from databourse import __version__
+from databourse.errors import ConfigError, DatabourseError
+from flows.manifest_commands import manifest_app
+from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
+
+if TYPE_CHECKING:
+    from flows.refresh_pool import RefreshResult
+
+_PREFECT_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
+    "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OPENBLAS_NUM_THREADS": "1",  # before numpy and faiss load: their own threads fight ours
+}
+
+
+class _App(typer.Typer):
+    """Prints a databourse error as one line and exits with its code."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - typer's signature
+        try:
+            return super().__call__(*args, **kwargs)
+        except DatabourseError as error:
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+app = _App(
+    name="databourse",
+    help="A market for training data: signals trade, prices clear, a token budget buys.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(manifest_app, name="manifest")
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. budget.tokens=60000."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        typer.echo(f"databourse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command(epilog="Example: databourse demo --dir /tmp/demo")
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where config, warehouse and manifests go.")
+    ] = Path("databourse-demo"),
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a whole refresh on real documents: the docstrings of installed Python packages."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config_path = directory / "demo.yaml"
+    if not config_path.exists():
+        config_path.write_text(DEMO_CONFIG, encoding="utf-8")
+    _refresh(config_path, [], as_json=as_json)
+
+
+@app.command(epilog="Example: databourse init my-pool")
+def init(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write databourse.yaml.")
+    ],
+) -> None:
+    """Write a commented config to start from."""
+    path = directory / "databourse.yaml"
+    if path.exists():
+        raise ConfigError(f"{path} exists already; edit it, or choose another folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_text(INIT_CONFIG.format(name=path.name), encoding="utf-8")
+    typer.echo(f"wrote {path}; edit it, then: databourse validate {path}")
+
+
+@app.command(epilog="Example: databourse validate databourse.yaml")
+def validate(
+    config: ConfigArgument,
+    *,
+    overrides: SetOption = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the config with every default.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check config, files, columns, models and contracts, before any compute."""
+    from databourse.refresh.validation import validate_config
+
+    checks = validate_config(config, overrides or [])
+    if as_json:
+        typer.echo(json.dumps({"ok": True, "checks": [check.__dict__ for check in checks.checks]}))
+        return
+    for check in checks.checks:
+        typer.echo(f"ok  {check.what:<10} {check.found}")
+    if show:
+        typer.echo(f"\n{checks.config_text}", nl=False)
+
+
+@app.command(epilog="Example: databourse run databourse.yaml --set budget.tokens=60000")
+def run(
+    config: ConfigArgument,
+    *,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refresh the pool: from sources to a published manifest."""
+    _refresh(config, overrides or [], as_json=as_json)
+
+
+@app.command(epilog="Example: databourse doctor --json")
+def doctor(*, as_json: JsonOption = False) -> None:
+    """Show what is installed, which devices are there, and what is missing for what."""
+    from databourse.refresh.environment import examine_environment
+
+    findings = examine_environment()
+    if as_json:
+        typer.echo(json.dumps([finding.__dict__ for finding in findings]))
+        return
+    for finding in findings:
+        mark = "ok " if finding.present else "-- "
+        typer.echo(f"{mark} {finding.what:<24} {finding.found:<28} {finding.needed_for}")
+
+
+def _refresh(config_path: Path, overrides: list[str], *, as_json: bool) -> None:
+    """Run the flow in this process, with bars, and print what came of it."""
+    from databourse.config import load_config
+
+    load_config(config_path, overrides)  # a mistake shows now, not after Prefect has started
+    for key, value in _PREFECT_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    from databourse.refresh.environment import require_pipeline
+
+    require_pipeline()
+    from rich.console import Console
+
+    from flows.display import TerminalDisplay
+
+    console = Console(stderr=True)
+    console.print("[dim]starting Prefect (a temporary server, if none runs) ...[/dim]")
+    from flows.refresh_pool import refresh_pool
+    from tasks.stages import set_display
+
+    with TerminalDisplay(console) as display:
+        set_display(display)
+        result = refresh_pool(config_path=str(config_path.resolve()), overrides=overrides)
+    typer.echo(json.dumps(result.to_json()) if as_json else _summary(result))
+
+
+def _summary(result: RefreshResult) -> str:
+    dropped = (
+        ", ".join(f"{count:,} {reason}" for reason, count in result.dropped.items()) or "nothing"
+    )
+    state = (
+        f"Published {result.pool} version {result.version}"
+        if result.published
+        else f"Nothing new: {result.pool} version {result.version} already holds this selection"
+    )
+    return (
+        f"\nBought {result.documents:,} of {result.candidates:,} documents for "
+        f"{result.tokens:,} tokens (budget: {result.budget}).\n"
+        f"Dropped before the market: {dropped}.\n"
+        f"{state} (manifest {result.manifest_id[:16]}).\n"
+        f"  manifest  {result.path}\n"
+        f"  report    {result.report}\n"
+        f"  verify    databourse manifest verify {result.path}"
+    )

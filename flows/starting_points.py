@@ -1,0 +1,44 @@
+"""The configs that `databourse init` and `databourse demo` write."""
+
+from __future__ import annotations
+
+INIT_CONFIG = """\
+# A refresh of one pool. Check it with: databourse validate {name}
+# Every key and its default: databourse validate {name} --show
+pool: my_pool
+seed: 17                        # one root seed; the same inputs and config give the same manifest
+
+sources:
+  - name: my_source
+    path: data/*.jsonl          # jsonl, csv, parquet; .gz and .zst; globs; lists; fsspec URIs
+    text: "{{text}}"              # a template over columns, such as "{{title}}. {{body}}"
+    # label: label              # a column with labels makes uncertainty and agreement label-aware
+    # prompt: "{{question}}"      # instead of text: pairs, whose parts stay known
+    # completion: "{{answer}}"
+
+signals: [uncertainty, rarity, diversity]     # the traders; add neighbour_agreement with labels
+
+budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
+
+# market: {{liquidity: {{effective_share: 0.3}}, weights: equal, topic_mass: proportional}}
+# selection: {{length_bias: 1.0}}
+# deduplicate: {{near: {{threshold: 0.8}}, max_removed_share_per_source: 0.5}}
+# topics: {{by: kmeans, count: 32}}
+"""
+
+DEMO_CONFIG = """\
+# The demo: docstrings of the Python packages installed beside databourse, written by many hands,
+# with real duplicates, real topics and very uneven lengths.
+pool: docstrings
+seed: 17
+sources:
+  - name: installed_packages
+    kind: docstrings
+    packages: [pandas, numpy, scikit-learn]
+    min_characters: 40
+    limit: 5000
+signals: [uncertainty, rarity, diversity, length]
+market:
+  weights: {uncertainty: 1, rarity: 1, diversity: 1, length: 1}
+budget: {tokens: 60000}
+"""

@@ -1,0 +1,48 @@
+"""What a stage is told and what it reports: small values that travel between tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from databourse.config import RefreshConfig
+from databourse.warehouse import Warehouse, held_warehouse
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run of a flow over a pool."""
+
+    run_id: str
+    pool: str
+    root: str
+    """Folder of the config file: relative paths of the config start here."""
+    config: RefreshConfig
+
+    @property
+    def warehouse_path(self) -> Path:
+        """Return the folder of the warehouse."""
+        return (Path(self.root) / self.config.warehouse).resolve()
+
+    @property
+    def manifests_path(self) -> Path:
+        """Return the folder of the published manifests."""
+        return (Path(self.root) / self.config.manifests).resolve()
+
+    def open_warehouse(self) -> Warehouse:
+        """Return the warehouse that this process holds."""
+        return held_warehouse(self.warehouse_path)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did: rows in, rows out, and what it cost."""
+
+    stage: str
+    rows_in: int
+    rows_out: int
+    note: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    values: dict[str, str] = field(default_factory=dict)
+    """Ids that later stages need, such as the snapshot's."""

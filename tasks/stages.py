@@ -1,0 +1,118 @@
+"""What every stage has in common as a Prefect task: name, retries, log line, clock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from prefect import Task, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from databourse.errors import TransientError
+from databourse.progress import ProgressReport
+from databourse.refresh.context import StageReport
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRIES = 3
+FIRST_RETRY_SECONDS = 2
+
+
+class Display(Protocol):
+    """Who shows the progress of stages to a person; the command line sets one with bars."""
+
+    def bar(
+        self, stage: str, total: int | None
+    ) -> contextlib.AbstractContextManager[ProgressReport]:
+        """Show a stage while the block runs; give the function that advances it."""
+
+    def done(self, report: StageReport) -> None:
+        """Show that a stage has ended."""
+
+
+class LogDisplay:
+    """Progress as log lines, ten to a stage: what a worker without a terminal has."""
+
+    @contextlib.contextmanager
+    def bar(self, stage: str, total: int | None) -> Iterator[ProgressReport]:
+        """Log each tenth of `total`; with no total, nothing."""
+        logger = get_run_logger()
+        done = 0
+
+        def advance(units: int) -> None:
+            nonlocal done
+            before, done = done, done + units
+            if total and before * 10 // total < done * 10 // total:
+                logger.info("%s: %s of %s", stage, f"{done:,}", f"{total:,}")
+
+        yield advance
+
+    def done(self, report: StageReport) -> None:
+        """Say nothing more: the stage logs its own line."""
+
+
+_display: Display = LogDisplay()
+
+
+def set_display(display: Display) -> None:
+    """Show progress through `display` from now on, in this process."""
+    global _display  # noqa: PLW0603 - one terminal, one display
+    _display = display
+
+
+def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Tell whether a later try may succeed: an outside system failed, not our data or settings."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, TransientError | ConnectionError | TimeoutError)
+
+
+def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a Prefect task whose runs are named by stage and pool.
+
+    The warehouse is the checkpoint, so nothing is cached by Prefect; errors that a later try cannot
+    cure are not retried.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        return task(
+            name=function.__name__,
+            task_run_name=f"{name}-{{run.pool}}",
+            retries=RETRIES,
+            retry_delay_seconds=exponential_backoff(FIRST_RETRY_SECONDS),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=is_transient,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(function)
+
+    return decorate
+
+
+def timed_stage(
+    stage: str, work: Callable[[ProgressReport], StageReport], *, total: int | None = None
+) -> StageReport:
+    """Run a stage's work under a progress bar; return its report with seconds, and log it."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    with _display.bar(stage, total) as advance:
+        report = work(advance)
+    report = replace(
+        report,
+        seconds=time.perf_counter() - started,
+        cpu_seconds=time.process_time() - cpu_started,
+    )
+    get_run_logger().info(
+        "%s: %s rows in, %s rows out, %.1f s%s",
+        report.stage,
+        f"{report.rows_in:,}",
+        f"{report.rows_out:,}",
+        report.seconds,
+        f" ({report.note})" if report.note else "",
+    )
+    _display.done(report)
+    return report
