@@ -20,7 +20,7 @@ read_rows as (
 
     select
         file_id,
-        row_number,
+        place,
         document_id,
         label,
         prompt_characters,
@@ -33,7 +33,7 @@ select
     read_rows.document_id,
     files.source,
     files.source_rank,
-    files.uri || '#' || read_rows.row_number as locator,
+    files.uri || read_rows.place as locator,
     read_rows.label,
     read_rows.prompt_characters,
     cast(read_rows.metadata as varchar) as metadata

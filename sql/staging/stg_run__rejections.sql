@@ -19,7 +19,7 @@ rejected_rows as (
 
     select
         file_id,
-        row_number,
+        place,
         reason
     from quarantine
 
@@ -27,7 +27,7 @@ rejected_rows as (
 
 select
     $run_id as run_id,
-    files.uri || '#' || rejected_rows.row_number as locator,
+    files.uri || rejected_rows.place as locator,
     files.source,
     'ingest' as stage,
     'quarantined' as outcome,

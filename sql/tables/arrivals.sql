@@ -3,6 +3,7 @@
 create table if not exists arrivals (
     file_id varchar not null,
     row_number bigint not null, -- 0-based within the file
+    place varchar not null, -- what follows the uri in a locator, such as #12
     document_id varchar not null,
     label varchar,
     prompt_characters bigint, -- where the completion starts, for prompt/completion pairs

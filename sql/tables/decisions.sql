@@ -2,7 +2,7 @@
 -- grain: one row per run_id, source, locator
 create table if not exists decisions (
     run_id varchar not null,
-    locator varchar not null, -- uri#row
+    locator varchar not null, -- file and row, or package and qualified name
     source varchar not null,
     document_id varchar, -- null for a quarantined row: it never became a document
     stage varchar not null,

@@ -4,7 +4,7 @@ create table if not exists pool_documents (
     run_id varchar not null,
     document_id varchar not null,
     source varchar not null,
-    locator varchar not null, -- uri#row
+    locator varchar not null, -- file and row, or package and qualified name
     label varchar,
     prompt_characters bigint,
     metadata json,

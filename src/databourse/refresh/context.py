@@ -35,6 +35,17 @@ class RunContext:
 
 
 @dataclass(frozen=True)
+class SnapshotIds:
+    """Which version of what the market of a run stands on."""
+
+    snapshot_id: str
+    tokenizer_id: str
+    encoder_id: str
+    topics_id: str
+    neighbours_id: str | None
+
+
+@dataclass(frozen=True)
 class StageReport:
     """What a stage did: rows in, rows out, and what it cost."""
 

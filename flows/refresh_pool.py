@@ -1,0 +1,196 @@
+"""The refresh: from the sources of a pool to a published manifest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+from prefect.futures import wait
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from databourse.config import load_config
+from databourse.refresh.context import RunContext, SnapshotIds, StageReport
+from databourse.refresh.publication import abandon_staged
+from databourse.refresh.runs import end_run, new_run_id, start_run
+from databourse.refresh.settings import needs_neighbours, signal_names
+from databourse.warehouse import Warehouse, hold_warehouse
+from tasks.assign_topics import assign_topics
+from tasks.check_contract import check_contract
+from tasks.clear_market import clear_market
+from tasks.count_tokens import count_tokens
+from tasks.drop_exact_duplicates import drop_exact_duplicates
+from tasks.drop_near_duplicates import drop_near_duplicates
+from tasks.embed_documents import embed_documents
+from tasks.find_neighbours import find_neighbours
+from tasks.ingest_source import ingest_source
+from tasks.publish_manifest import publish_manifest
+from tasks.score_signal import score_signal
+from tasks.stage_manifest import stage_manifest
+from tasks.take_snapshot import take_snapshot
+from tasks.write_report import write_report
+
+CONCURRENT_TASKS = 4
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    """What a refresh came to."""
+
+    pool: str
+    run_id: str
+    published: bool
+    manifest_id: str
+    version: int
+    path: str
+    report: str
+    budget: str
+    tokens: int
+    documents: int
+    candidates: int
+    dropped: dict[str, int]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object that `--json` prints."""
+        return asdict(self)
+
+
+def _flow_run_name() -> str:
+    """Name a run by its pool and its start."""
+    parameters = flow_run.parameters
+    config = load_config(Path(parameters["config_path"]), parameters.get("overrides") or [])
+    return f"{config.pool}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+
+
+@flow(
+    name="refresh_pool",
+    flow_run_name=_flow_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_TASKS),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def refresh_pool(config_path: str, overrides: list[str] | None = None) -> RefreshResult:
+    """Refresh one pool; one new manifest version, or none if nothing changed.
+
+    Args:
+        config_path: the YAML config; its folder is where relative paths start.
+        overrides: `key=value` pairs over the config.
+    """
+    path = Path(config_path).resolve()
+    config = load_config(path, overrides or [])
+    now = datetime.now(UTC)
+    run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
+    compute = config.compute
+    with hold_warehouse(
+        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+    ) as warehouse:
+        start_run(warehouse, run, flow="refresh_pool", now=now)
+        return _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+
+
+def _recorded(
+    warehouse: Warehouse, run: RunContext, work: Callable[[list[StageReport]], RefreshResult]
+) -> RefreshResult:
+    """Do the work; write down how it ended, also when it fails."""
+    stages: list[StageReport] = []
+    status, message = "failed", "interrupted"
+    try:
+        result = work(stages)
+        status, message = "completed", result.path
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        end_run(
+            warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
+        )
+    return result
+
+
+def _refresh(run: RunContext, stages: list[StageReport]) -> RefreshResult:
+    """Say what follows what."""
+    tokenizer_id = _gather(run, stages)
+    snapshot = _done(stages, take_snapshot(run))
+    snapshot_id = snapshot.values["snapshot_id"]
+    _check(run, stages, "documents")
+    ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
+    signal_ids = _score(run, stages, ids)
+    _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
+    market = _done(stages, clear_market(run, ids, signal_ids))
+    _check(run, stages, "prices", snapshot_id=snapshot_id)
+    return _publish(run, stages, ids, signal_ids, market.values["market"])
+
+
+def _gather(run: RunContext, stages: list[StageReport]) -> str:
+    """Read the sources and drop duplicates; return the id of the tokenizer that counted."""
+    for source in run.config.sources:
+        _done(stages, ingest_source(run, source.name))
+    counted = _done(stages, count_tokens(run))
+    tokenizer_id = counted.values["tokenizer_id"]
+    _done(stages, drop_exact_duplicates(run, tokenizer_id))
+    _done(stages, drop_near_duplicates(run))
+    return tokenizer_id
+
+
+def _describe(
+    run: RunContext,
+    stages: list[StageReport],
+    snapshot_id: str,
+    n_documents: int,
+    tokenizer_id: str,
+) -> SnapshotIds:
+    """Give the snapshot its vectors, topics and neighbours."""
+    embedded = _done(stages, embed_documents(run, snapshot_id, n_documents))
+    encoder_id = embedded.values["encoder_id"]
+    _check(run, stages, "embeddings", snapshot_id=snapshot_id, encoder_id=encoder_id)
+    topics = _done(stages, assign_topics(run, snapshot_id, encoder_id))
+    topics_id = topics.values["topics_id"]
+    _check(run, stages, "topics", snapshot_id=snapshot_id, topics_id=topics_id)
+    neighbours_id = None
+    if needs_neighbours(run.config):
+        found = _done(stages, find_neighbours(run, snapshot_id, encoder_id))
+        neighbours_id = found.values["neighbours_id"]
+    return SnapshotIds(snapshot_id, tokenizer_id, encoder_id, topics_id, neighbours_id)
+
+
+def _score(run: RunContext, stages: list[StageReport], ids: SnapshotIds) -> tuple[str, ...]:
+    """Score the snapshot by every signal, side by side; return the signals' ids in config order."""
+    futures = [score_signal.submit(run, ids, signal) for signal in signal_names(run.config)]
+    wait(futures)
+    return tuple(_done(stages, future.result()).values["signal_id"] for future in futures)
+
+
+def _publish(
+    run: RunContext,
+    stages: list[StageReport],
+    ids: SnapshotIds,
+    signal_ids: tuple[str, ...],
+    market: str,
+) -> RefreshResult:
+    """Stage the manifest, judge exactly these files, and publish them with their report."""
+    staged = _done(stages, stage_manifest(run, ids, signal_ids, market))
+    path = staged.values["path"]
+    try:
+        _check(run, stages, "manifest", path=path)
+        _done(stages, write_report(run, ids, signal_ids, market, path, tuple(stages)))
+        published = _done(stages, publish_manifest(run, path, tuple(stages)))
+    finally:
+        abandon_staged(path)
+    return RefreshResult(**json.loads(published.values["result"]))
+
+
+def _check(run: RunContext, stages: list[StageReport], contract: str, **where: object) -> None:
+    _done(stages, check_contract(run, contract, where))
+
+
+def _done(stages: list[StageReport], report: StageReport) -> StageReport:
+    stages.append(report)
+    return report
+
+
+if __name__ == "__main__":
+    refresh_pool(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,69 @@
+"""Manifests: published selections of training data.
+
+For training teams: `open_manifest`, `verify`, `list_manifests`. For the pipeline: `stage`, then
+`publish` or `abandon`. The file formats are in `model` (and data_contracts/manifest.schema.json),
+the identity of a manifest in `identity`, the order of events of a publication in `publication`.
+"""
+
+from __future__ import annotations
+
+from databourse.manifests.catalogue import PoolListing, VersionListing, list_manifests
+from databourse.manifests.identity import manifest_identity
+from databourse.manifests.model import (
+    Budget,
+    ContractResult,
+    Counts,
+    Latest,
+    ManifestFacts,
+    ManifestInfo,
+    MarketRecord,
+    SignalRecord,
+    SourceSupply,
+    Tokenizer,
+    TopicMarket,
+    manifest_json_schema,
+)
+from databourse.manifests.publication import Publication, publish
+from databourse.manifests.reader import Document, Manifest, open_manifest
+from databourse.manifests.staging import (
+    StagedManifest,
+    abandon,
+    add_file,
+    load_staged,
+    stage,
+    sweep_staging,
+)
+from databourse.manifests.verification import Problem, VerificationReport, verify
+
+__all__ = [
+    "Budget",
+    "ContractResult",
+    "Counts",
+    "Document",
+    "Latest",
+    "Manifest",
+    "ManifestFacts",
+    "ManifestInfo",
+    "MarketRecord",
+    "PoolListing",
+    "Problem",
+    "Publication",
+    "SignalRecord",
+    "SourceSupply",
+    "StagedManifest",
+    "Tokenizer",
+    "TopicMarket",
+    "VerificationReport",
+    "VersionListing",
+    "abandon",
+    "add_file",
+    "list_manifests",
+    "load_staged",
+    "manifest_identity",
+    "manifest_json_schema",
+    "open_manifest",
+    "publish",
+    "stage",
+    "sweep_staging",
+    "verify",
+]

@@ -1,0 +1,221 @@
+"""What `manifest.json` and `latest.json` hold: frozen models, schema version 1.
+
+Readers ignore keys they do not know, so a later version of databourse may add some within schema
+version 1; types are strict. `manifest_json_schema` publishes the same as a JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+"""A plain file name: a manifest cannot reach outside its own folder."""
+PoolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+"""A plain folder name; `stage` also refuses those that look like a version."""
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class VersionRef(_Part):
+    """A published version of the same pool."""
+
+    version: Annotated[int, Field(ge=1)]
+    manifest_id: Sha256
+
+
+class Tokenizer(_Part):
+    """Whose tokens are counted."""
+
+    id: str = Field(min_length=1, description="Digest of the tokenizer's content.")
+    name: str = Field(min_length=1, description="Name or path it was loaded by.")
+
+
+class Budget(_Part):
+    """What the selection was allowed to spend."""
+
+    kind: Literal["tokens", "documents", "share"]
+    amount: float = Field(gt=0, description="As configured, in the unit of its kind.")
+    limit_tokens: Count | None = Field(default=None, description="Most tokens; of tokens, share.")
+    limit_documents: Count | None = Field(default=None, description="Most documents.")
+
+    @model_validator(mode="after")
+    def _has_the_limit_of_its_kind(self) -> Self:
+        wanted, other = self.limit_tokens, self.limit_documents
+        if self.kind == "documents":
+            wanted, other = other, wanted
+        if wanted is None or other is not None:
+            unit = "limit_documents" if self.kind == "documents" else "limit_tokens"
+            raise ValueError(f"a budget of kind {self.kind!r} needs {unit} and no other limit")
+        return self
+
+
+class Counts(_Part):
+    """How much text."""
+
+    documents: Count
+    tokens: Count
+
+
+class TopicMarket(_Part):
+    """One topic of the snapshot, before anything is bought."""
+
+    topic: str
+    candidate_documents: Count
+    candidate_tokens: Count
+    mass: float = Field(ge=0, le=1, description="The topic's share of the market.")
+    liquidity: float = Field(gt=0, description="LMSR b of the topic, in shares.")
+    effective_sample_size: float = Field(ge=0, description="1 / sum of squared prices.")
+    marginal_log_price_per_token: float | None = Field(
+        description="Of the cheapest bought document; null if none was bought."
+    )
+
+
+class TopicTotals(TopicMarket):
+    """One topic of the snapshot and what was bought of it."""
+
+    selected_documents: Count
+    selected_tokens: Count
+
+
+class SourceSupply(_Part):
+    """One source of the snapshot, before anything is bought."""
+
+    source: str
+    candidate_documents: Count
+    candidate_tokens: Count
+
+
+class SourceTotals(SourceSupply):
+    """One source of the snapshot and what was bought of it."""
+
+    selected_documents: Count
+    selected_tokens: Count
+
+
+class SignalRecord(_Part):
+    """One trader: which version of which signal, what it cost, how much of the orders it got."""
+
+    signal: str
+    signal_id: str
+    scope: Literal["document", "pool"]
+    parameters: dict[str, JsonValue]
+    model_fingerprint: str
+    orientation: str
+    revision: int
+    weight: float = Field(ge=0, description="The trader's share of the order flow.")
+    seconds: Seconds
+    cpu_seconds: Seconds
+    gpu_seconds: Seconds = 0.0
+    model_calls: Count = 0
+
+
+class MarketRecord(_Part):
+    """The settings that turned signals into prices."""
+
+    topic_mass: JsonValue = Field(description="How mass is given to topics, as configured.")
+    liquidity: JsonValue = Field(description="The liquidity setting, as configured.")
+    length_bias: float
+    weights: dict[str, float] = Field(description="Trader to its share of the order flow.")
+
+
+class ContractResult(_Part):
+    """What one contract said about the rows it guards."""
+
+    contract: str
+    version: str
+    success: bool = Field(description="No critical rule failed.")
+    rules: Count = Field(description="Number of rules checked.")
+    failed_warnings: Count = Field(description="Rules of severity warning that failed.")
+
+
+class Shard(_Part):
+    """One Parquet file of documents."""
+
+    name: FileName
+    rows: Count
+    bytes: Count
+    sha256: Sha256
+
+
+class ManifestFacts(_Part):
+    """What the pipeline knows about a selection and its rows do not say."""
+
+    pool: PoolName
+    created_at: AwareDatetime
+    run_id: str
+    databourse_version: str
+    config: dict[str, JsonValue]
+    config_digest: str
+    snapshot_id: str
+    encoder_id: str | None
+    tokenizer: Tokenizer
+    budget: Budget
+    candidates: Counts = Field(description="The snapshot: what was for sale.")
+    dropped: dict[str, Count] = Field(description="Reason to rows that never were for sale.")
+    market: MarketRecord
+    signals: tuple[SignalRecord, ...]
+    topics: tuple[TopicMarket, ...]
+    sources: tuple[SourceSupply, ...]
+    marginal_log_price_per_token: float | None = Field(
+        description="Of the cheapest bought document over all topics."
+    )
+    decontamination: dict[str, JsonValue] | None = Field(default=None, description="Null: not run.")
+
+
+class ManifestDraft(ManifestFacts):
+    """A staged manifest: its rows are written, it has no version and no contract results yet."""
+
+    manifest_id: Sha256
+    spent: Counts
+    topics: tuple[TopicTotals, ...]
+    sources: tuple[SourceTotals, ...]
+    shards: tuple[Shard, ...] = Field(min_length=1)
+
+
+class ManifestInfo(ManifestDraft):
+    """The content of `manifest.json`."""
+
+    schema_version: int = Field(ge=1, le=SCHEMA_VERSION)
+    version: int = Field(ge=1)
+    parent: VersionRef | None = Field(description="The version that was latest before this one.")
+    contracts: tuple[ContractResult, ...]
+    validation_sha256: Sha256 = Field(description="Digest of validation.json.")
+    files: dict[FileName, Sha256] = Field(
+        description="Every file of the version but shards, manifest.json and SHA256SUMS."
+    )
+
+
+class Latest(_Part):
+    """The content of `latest.json`: which version of the pool is current."""
+
+    version: int = Field(ge=1)
+    manifest_id: Sha256
+    path: FileName = Field(description="Folder of the version, beside latest.json.")
+    manifest_sha256: Sha256 = Field(description="Digest of its manifest.json.")
+    published_at: AwareDatetime
+
+
+def manifest_json_schema() -> dict[str, object]:
+    """Return the JSON Schema (2020-12) of manifest.json, as data_contracts/ publishes it."""
+    schema = ManifestInfo.model_json_schema()
+    seal = {
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+        "description": "The file's first key: sha256 of the file with these 64 digits set to 0.",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "databourse manifest.json, schema version 1",
+        "properties": {"self_sha256": seal, **schema["properties"]},
+        "required": ["self_sha256", *schema["required"]],
+    }

@@ -1,0 +1,287 @@
+"""Second phase of publishing: a staged manifest becomes a version, all at once or not at all.
+
+Order of events, each on the disk before the next begins:
+
+1. the version's last files are written in the staging folder, `SHA256SUMS` last;
+2. the whole is verified there;
+3. the folder is renamed to `v000001`, the first number that nothing has;
+4. `latest.json` is replaced: only now is the version published.
+
+A process killed between 3 and 4 leaves a whole version that `latest.json` does not name. The next
+publication of the same content adopts it: `latest.json` is swapped, no further version is made.
+Other content gets the next free number and the parent that `latest.json` names; the version left
+over stays, and `list_manifests` calls it unpublished. A lock on the pool, which dies with its
+process, makes publications wait for each other.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue
+
+from databourse.digests import file_sha256
+from databourse.errors import ManifestError
+from databourse.manifests.croissant import croissant_metadata
+from databourse.manifests.folders import (
+    LATEST_FILE,
+    MANIFEST_FILE,
+    SUMS_FILE,
+    folder_at,
+    read_latest,
+    version_name,
+    version_number,
+)
+from databourse.manifests.model import (
+    SCHEMA_VERSION,
+    ContractResult,
+    Latest,
+    ManifestInfo,
+    VersionRef,
+)
+from databourse.manifests.seals import seal
+from databourse.manifests.staging import (
+    CROISSANT_FILE,
+    DRAFT_FILE,
+    VALIDATION_FILE,
+    StagedManifest,
+    abandon,
+    sync,
+    write_durably,
+)
+from databourse.manifests.verification import (
+    check_files,
+    expected_digests,
+    sums_text,
+    verify_version,
+)
+
+_LOCK_FILE = ".publish.lock"
+_LATEST_DRAFT = ".latest.json.tmp"
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What became of a staged manifest.
+
+    `outcome` is `published` (a new version), `adopted` (a whole version that an interrupted
+    publication left behind became latest) or `unchanged` (latest has this content already).
+    """
+
+    outcome: Literal["published", "adopted", "unchanged"]
+    pool: str
+    version: int
+    manifest_id: str
+    path: Path
+    documents: int
+    tokens: int
+    note: str = ""
+
+    @property
+    def published(self) -> bool:
+        """Return whether `latest.json` names something else than before."""
+        return self.outcome != "unchanged"
+
+
+def publish(
+    staged: StagedManifest,
+    *,
+    contracts: Sequence[ContractResult],
+    validation: Mapping[str, JsonValue],
+    published_at: datetime,
+    wait_seconds: float = 60.0,
+) -> Publication:
+    """Make a staged manifest the latest version of its pool; its staging folder is gone then.
+
+    Args:
+        staged: what `stage` returned.
+        contracts: one result per contract that guards the manifest; all must be successful.
+        validation: every contract's full result, the content of validation.json.
+        published_at: now, with a time zone.
+        wait_seconds: how long to wait for another publication in the same pool.
+
+    Raises:
+        ManifestError: a contract failed, or another publication does not end. Nothing changed.
+        IntegrityError: latest.json or the staged files are damaged. Nothing changed.
+    """
+    failed = [result.contract for result in contracts if not result.success]
+    if failed:
+        raise ManifestError(
+            f"contract {', '.join(failed)} failed, so nothing was published in "
+            f"{staged.pool_path}; see the failed rules in its result"
+        )
+    with _only_publisher(staged.pool_path, wait_seconds):
+        latest = _latest(staged.pool_path)
+        damage = ""
+        if latest is not None and latest.manifest_id == staged.draft.manifest_id:
+            damage = _damage(staged.pool_path / latest.path)
+            if not damage:
+                abandon(staged)
+                return _publication("unchanged", staged, latest.version)
+        orphan = _orphan_with(staged, latest)
+        if orphan is not None:
+            _swap_latest(staged.pool_path, orphan, published_at)
+            abandon(staged)
+            return _publication("adopted", staged, orphan.version)
+        info = _seal(staged, _next_version(staged.pool_path, latest), latest, contracts, validation)
+        verify_version(folder_at(staged.path)).require_ok()
+        _rename(staged, info.version)
+        _swap_latest(staged.pool_path, info, published_at)
+        return _publication("published", staged, info.version, damage)
+
+
+def _publication(
+    outcome: Literal["published", "adopted", "unchanged"],
+    staged: StagedManifest,
+    version: int,
+    note: str = "",
+) -> Publication:
+    return Publication(
+        outcome=outcome,
+        pool=staged.draft.pool,
+        version=version,
+        manifest_id=staged.draft.manifest_id,
+        path=staged.pool_path / version_name(version),
+        documents=staged.draft.spent.documents,
+        tokens=staged.draft.spent.tokens,
+        note=note,
+    )
+
+
+@contextmanager
+def _only_publisher(pool: Path, wait_seconds: float) -> Iterator[None]:
+    import fcntl
+
+    give_up = time.monotonic() + wait_seconds
+    with (pool / _LOCK_FILE).open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    raise ManifestError(
+                        f"another process has been publishing in {pool} for {wait_seconds:g} "
+                        "seconds; wait for it, then run again"
+                    ) from None
+            time.sleep(_POLL_SECONDS)
+        yield
+
+
+def _latest(pool: Path) -> Latest | None:
+    return read_latest(folder_at(pool)) if (pool / LATEST_FILE).exists() else None
+
+
+def _damage(version: Path) -> str:
+    """Return what is wrong with the files of the latest version, or nothing."""
+    _, problems = check_files(folder_at(version))
+    found = "; ".join(str(problem) for problem in problems)
+    return f"{version.name} is damaged ({found}), so its content was published again" * bool(found)
+
+
+def _versions_taken(pool: Path) -> list[int]:
+    numbers = (version_number(path.name) for path in pool.iterdir())
+    return sorted(number for number in numbers if number is not None)
+
+
+def _next_version(pool: Path, latest: Latest | None) -> int:
+    return 1 + max([*_versions_taken(pool), latest.version if latest else 0], default=0)
+
+
+def _orphan_with(staged: StagedManifest, latest: Latest | None) -> ManifestInfo | None:
+    """Return a whole version newer than latest that has the content of a staged manifest."""
+    published = latest.version if latest else 0
+    for version in _versions_taken(staged.pool_path):
+        if version <= published:
+            continue
+        report = verify_version(folder_at(staged.pool_path / version_name(version)))
+        if report.ok and report.info and report.info.manifest_id == staged.draft.manifest_id:
+            return report.info
+    return None
+
+
+def _seal(
+    staged: StagedManifest,
+    version: int,
+    latest: Latest | None,
+    contracts: Sequence[ContractResult],
+    validation: Mapping[str, JsonValue],
+) -> ManifestInfo:
+    """Write the files of a version that depend on its number or on all the others."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(staged.shard_paths[0])
+    croissant = croissant_metadata(staged.draft, schema, version=version)
+    write_durably(staged.path / CROISSANT_FILE, _json_bytes(croissant))
+    write_durably(staged.path / VALIDATION_FILE, _json_bytes(validation))
+    (staged.path / DRAFT_FILE).unlink(missing_ok=True)
+    files = _file_digests(staged)
+    info = ManifestInfo(
+        **staged.draft.model_dump(),
+        schema_version=SCHEMA_VERSION,
+        version=version,
+        parent=VersionRef(**latest.model_dump()) if latest else None,
+        contracts=tuple(contracts),
+        validation_sha256=files[VALIDATION_FILE],
+        files=files,
+    )
+    write_durably(staged.path / MANIFEST_FILE, manifest_bytes(info))
+    digests = {**expected_digests(info), MANIFEST_FILE: file_sha256(staged.path / MANIFEST_FILE)}
+    write_durably(staged.path / SUMS_FILE, sums_text(digests))
+    for path in (*staged.shard_paths, staged.path):
+        sync(path)
+    return info
+
+
+def manifest_bytes(info: ManifestInfo) -> bytes:
+    """Return the content of manifest.json: sealed, what identifies it first."""
+    content = info.model_dump(mode="json")
+    first = ("schema_version", "pool", "version", "manifest_id", "parent", "created_at")
+    return seal({key: content[key] for key in first} | content)
+
+
+def _json_bytes(content: Mapping[str, object]) -> bytes:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def _file_digests(staged: StagedManifest) -> dict[str, str]:
+    others = {MANIFEST_FILE, SUMS_FILE, *(shard.name for shard in staged.draft.shards)}
+    names = sorted(path.name for path in staged.path.iterdir() if path.name not in others)
+    return {name: file_sha256(staged.path / name) for name in names}
+
+
+def _rename(staged: StagedManifest, version: int) -> None:
+    target = staged.pool_path / version_name(version)
+    try:
+        staged.path.rename(target)
+    except OSError as error:
+        if error.errno not in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+            raise
+        raise ManifestError(
+            f"{target} appeared while it was being published; nothing was overwritten. Run again"
+        ) from error
+    sync(staged.pool_path)
+
+
+def _swap_latest(pool: Path, info: ManifestInfo, published_at: datetime) -> None:
+    name = version_name(info.version)
+    latest = Latest(
+        version=info.version,
+        manifest_id=info.manifest_id,
+        path=name,
+        manifest_sha256=file_sha256(pool / name / MANIFEST_FILE),
+        published_at=published_at,
+    )
+    write_durably(pool / _LATEST_DRAFT, seal(latest.model_dump(mode="json")))
+    (pool / _LATEST_DRAFT).replace(pool / LATEST_FILE)
+    sync(pool)

@@ -1,0 +1,74 @@
+"""`databourse validate`: what a run would refuse, found in seconds and before any compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from databourse.config import RefreshConfig, config_yaml, load_config
+from databourse.encoders import check_encoder
+from databourse.errors import ConfigError
+from databourse.queries import contracts_root
+from databourse.refresh.environment import require_pipeline
+from databourse.refresh.settings import configured_signals, open_configured_source
+from databourse.sources import check_source
+from databourse.tokenization import check_tokenizer
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is as a run needs it."""
+
+    what: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Every check that was made; a failed one is an error instead."""
+
+    checks: tuple[Check, ...]
+    config_text: str
+
+
+def validate_config(path: Path, overrides: Sequence[str]) -> Validation:
+    """Check config, packages, files, columns, signals, models, contracts and folders.
+
+    Raises:
+        DatabourseError: the first thing that a run would refuse, in one line.
+    """
+    config = load_config(path, overrides)
+    return Validation(tuple(_checks(config, path.resolve())), config_yaml(config))
+
+
+def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
+    yield Check("config", f"{path}: pool {config.pool}, {config.budget.kind} {config.budget.amount:g}")
+    require_pipeline()
+    yield Check("packages", "everything that a refresh imports is installed")
+    for source in config.sources:
+        names = check_source(open_configured_source(config, source, path.parent))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Check("source", f"{source.name}: {names[0]}{more}")
+    signals = configured_signals(config)
+    yield Check("signals", ", ".join(signal.spec.name for signal in signals))
+    yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))
+    yield Check("tokenizer", check_tokenizer(config.tokenizer))
+    yield Check("encoder", check_encoder(config.encoder))
+    contracts = sorted(contract.name for contract in contracts_root().glob("*.odcs.yaml"))
+    yield Check("contracts", f"{len(contracts)} in {contracts_root()}")
+    for folder in (config.warehouse, config.manifests):
+        yield Check("folder", _check_folder(path.parent / folder))
+
+
+def _check_weights(config: RefreshConfig, signals: Sequence[str]) -> str:
+    weights = config.market.weights
+    return "equal" if weights == "equal" else ", ".join(f"{k} {weights[k]:g}" for k in signals)
+
+
+def _check_folder(folder: Path) -> str:
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigError(f"{folder} cannot be written: {existing} is not a folder we may write in")
+    return str(folder.resolve())

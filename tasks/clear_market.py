@@ -1,0 +1,21 @@
+"""Clear the market and spend the budget."""
+
+from __future__ import annotations
+
+from databourse.progress import ProgressReport
+from databourse.refresh.context import RunContext, SnapshotIds, StageReport
+from databourse.refresh.pricing import clear_and_buy
+from tasks.stages import stage_task, timed_stage
+
+
+@stage_task("clear_market")
+def clear_market(run: RunContext, ids: SnapshotIds, signal_ids: tuple[str, ...]) -> StageReport:
+    """Price every candidate and buy by price per token; one row of `prices` per document."""
+
+    def work(_: ProgressReport) -> StageReport:
+        priced, bought, market_json = clear_and_buy(
+            run.open_warehouse(), run.config, run_id=run.run_id, ids=ids, signal_ids=signal_ids
+        )
+        return StageReport("clear market", priced, bought, "bought", values={"market": market_json})
+
+    return timed_stage("clear market", work)

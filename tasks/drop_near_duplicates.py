@@ -1,0 +1,26 @@
+"""Drop documents that another one nearly repeats."""
+
+from __future__ import annotations
+
+from databourse.progress import ProgressReport
+from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.deduplication import drop_near_duplicates as drop
+from tasks.stages import stage_task, timed_stage
+
+
+@stage_task("drop_near_duplicates")
+def drop_near_duplicates(run: RunContext) -> StageReport:
+    """Find near duplicates, one row of `decisions` each; refuse to gut a source."""
+
+    def work(advance: ProgressReport) -> StageReport:
+        documents, kept = drop(
+            run.open_warehouse(),
+            run.config.deduplicate,
+            run_id=run.run_id,
+            root_seed=run.config.seed,
+            batch_documents=run.config.compute.batch_documents,
+            advance=advance,
+        )
+        return StageReport("drop near duplicates", documents, kept)
+
+    return timed_stage("drop near duplicates", work)

@@ -1,0 +1,25 @@
+"""Fix the set of documents that the market will trade."""
+
+from __future__ import annotations
+
+from databourse.progress import ProgressReport
+from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.deduplication import take_snapshot as take
+from tasks.stages import stage_task, timed_stage
+
+
+@stage_task("take_snapshot")
+def take_snapshot(run: RunContext) -> StageReport:
+    """Name the surviving documents by the digest of their ids; one row of `snapshots` each."""
+
+    def work(_: ProgressReport) -> StageReport:
+        snapshot_id, documents = take(run.open_warehouse(), run_id=run.run_id)
+        return StageReport(
+            "take snapshot",
+            documents,
+            documents,
+            f"snapshot {snapshot_id[:12]}",
+            values={"snapshot_id": snapshot_id},
+        )
+
+    return timed_stage("take snapshot", work)
