@@ -13,7 +13,10 @@ import pytest
 SERVE = """
 from flows.refresh_pool import refresh_pool
 refresh_pool.serve(
-    name="every-minute", cron="* * * * *", parameters={"config_path": %r}, print_starting_message=False
+    name="every-minute",
+    cron="* * * * *",
+    parameters={"config_path": %r},
+    print_starting_message=False,
 )
 """
 PATIENCE_SECONDS = 240

@@ -44,7 +44,9 @@ def validate_config(path: Path, overrides: Sequence[str]) -> Validation:
 
 
 def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
-    yield Check("config", f"{path}: pool {config.pool}, {config.budget.kind} {config.budget.amount:g}")
+    yield Check(
+        "config", f"{path}: pool {config.pool}, {config.budget.kind} {config.budget.amount:g}"
+    )
     require_pipeline()
     yield Check("packages", "everything that a refresh imports is installed")
     for source in config.sources:

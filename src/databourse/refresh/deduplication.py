@@ -1,0 +1,153 @@
+"""From arrivals to the snapshot: tokens counted, duplicates dropped, decisions in the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from databourse.config import DeduplicateConfig
+from databourse.dedup.near import find_near_duplicates
+from databourse.dedup.removed_share import check_removed_shares
+from databourse.digests import digest_of_lines
+from databourse.progress import ProgressReport
+from databourse.queries import query
+from databourse.seeds import stage_rng
+from databourse.tokenization import Tokenizer
+from databourse.warehouse.store import Warehouse, append, insert_query, materialise
+
+
+def count_tokens(
+    warehouse: Warehouse,
+    tokenizer: Tokenizer,
+    *,
+    run_id: str,
+    batch_documents: int,
+    advance: ProgressReport,
+) -> int:
+    """Count the tokens of this run's documents that were not counted yet; return how many."""
+    missing = _uncounted(warehouse, run_id, tokenizer.tokenizer_id)
+    for batch in warehouse.texts_of(missing, batch_documents=batch_documents):
+        rows = {
+            "document_id": batch["document_id"],
+            "tokenizer_id": pa.array([tokenizer.tokenizer_id] * batch.num_rows, pa.string()),
+            "tokens": pa.array(tokenizer.count_tokens(batch["text"].to_pylist())),
+        }
+        with warehouse.transaction() as cursor:
+            append(cursor, "token_counts", pa.table(rows))
+        advance(batch.num_rows)
+    return len(missing)
+
+
+def drop_exact_duplicates(
+    warehouse: Warehouse, *, run_id: str, tokenizer_id: str
+) -> tuple[int, int]:
+    """Keep one arrival of each document; put the others, and rejected rows, into the ledger.
+
+    Returns:
+        Arrivals, and the distinct documents that stay.
+    """
+    settings = {"run_id": run_id, "tokenizer_id": tokenizer_id}
+    _forget(warehouse, run_id, "ingest", "exact_dedup")
+    with warehouse.transaction() as cursor:
+        materialise(cursor, "stg_run__arrivals", settings)
+        materialise(cursor, "int_arrivals_ranked", settings)
+        insert_query(cursor, "decisions", "stg_run__rejections", settings)
+        dropped = insert_query(cursor, "decisions", "mart_exact_duplicates_decided", settings)
+        kept = insert_query(cursor, "pool_documents", "mart_pool_documents", settings)
+    return kept + dropped, kept
+
+
+def drop_near_duplicates(
+    warehouse: Warehouse,
+    settings: DeduplicateConfig,
+    *,
+    run_id: str,
+    root_seed: int,
+    batch_documents: int,
+    advance: ProgressReport,
+) -> tuple[int, int]:
+    """Put documents that another one nearly repeats into the ledger, and guard every source.
+
+    Returns:
+        Documents before, and the documents that stay.
+
+    Raises:
+        DedupError: exact and near dedup together remove more of a source than allowed.
+    """
+    documents = warehouse.rows("stg_run__pool_documents", {"run_id": run_id})
+    dropped = 0
+    if settings.near:
+        found = find_near_duplicates(
+            _texts(warehouse, documents, batch_documents),
+            threshold=settings.near.threshold,
+            ngram=settings.near.ngram,
+            permutations=settings.near.permutations,
+            rng=stage_rng(root_seed, "near_dedup"),
+            progress=advance,
+        )
+        dropped = found.duplicates.num_rows
+        _forget(warehouse, run_id, "near_dedup")
+        with warehouse.transaction() as cursor:
+            cursor.register("near_duplicates", found.duplicates)
+            insert_query(cursor, "decisions", "mart_near_duplicates_decided", {"run_id": run_id})
+    _guard_sources(warehouse, run_id, settings.max_removed_share_per_source)
+    return documents.num_rows, documents.num_rows - dropped
+
+
+def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:
+    """Store the documents that are left under the digest of their ids; return it, and how many."""
+    survivors = warehouse.rows("stg_run__survivors", {"run_id": run_id})["document_id"]
+    snapshot_id = digest_of_lines(survivors.to_pylist())[:32]
+    if not warehouse.rows("stg_snapshot__members", {"snapshot_id": snapshot_id}).num_rows:
+        rows = {
+            "snapshot_id": pa.array([snapshot_id] * len(survivors), pa.string()),
+            "document_id": survivors,
+        }
+        with warehouse.transaction() as cursor:
+            append(cursor, "snapshots", pa.table(rows))
+    return snapshot_id, len(survivors)
+
+
+def _uncounted(warehouse: Warehouse, run_id: str, tokenizer_id: str) -> pa.Array:
+    settings = {"run_id": run_id, "tokenizer_id": tokenizer_id}
+    with warehouse.transaction() as cursor:
+        materialise(cursor, "stg_run__arrivals", settings)
+        found = cursor.sql(
+            query("stg_run__uncounted_documents"), params={"tokenizer_id": tokenizer_id}
+        )
+        return found.to_arrow_table()["document_id"].combine_chunks()
+
+
+def _texts(
+    warehouse: Warehouse, documents: pa.Table, batch_documents: int
+) -> Iterator[tuple[list[str], list[str]]]:
+    wanted = documents["document_id"].combine_chunks()
+    for batch in warehouse.texts_of(wanted, batch_documents=batch_documents):
+        yield batch["document_id"].to_pylist(), batch["text"].to_pylist()
+
+
+def _forget(warehouse: Warehouse, run_id: str, *stages: str) -> None:
+    """Remove what an earlier try of the same stage of the same run wrote.
+
+    In a transaction of its own: DuckDB refuses a key that was deleted in the same one.
+    """
+    with warehouse.transaction() as cursor:
+        cursor.execute(
+            "delete from decisions where run_id = $run_id and stage in (select unnest($stages))",
+            {"run_id": run_id, "stages": list(stages)},
+        )
+        if "exact_dedup" in stages:
+            cursor.execute("delete from pool_documents where run_id = $run_id", {"run_id": run_id})
+
+
+def _guard_sources(warehouse: Warehouse, run_id: str, allowed_share: float) -> None:
+    sources = warehouse.rows("stg_run__sources", {"run_id": run_id}).to_pylist()
+    arrivals = {row["source"]: int(row["read_rows"] - row["rejected_rows"]) for row in sources}
+    removed: dict[str, int] = defaultdict(int)
+    groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for row in warehouse.rows("int_duplicates_counted", {"run_id": run_id}).to_pylist():
+        removed[row["source"]] += row["dropped_rows"]
+        groups[row["source"]].append((row["representative_id"], row["dropped_rows"]))
+    check_removed_shares(removed, arrivals, allowed_share=allowed_share, largest_groups=groups)

@@ -1,0 +1,204 @@
+"""The whole refresh on a small pool: what it promises, seen from outside."""
+
+import contextlib
+import json
+import random
+import shutil
+
+import duckdb
+import pytest
+
+from databourse.errors import ContractViolation, DedupError, IntegrityError, SourceError
+from databourse.manifests import open_manifest, verify
+
+
+@contextlib.contextmanager
+def tables(config_path, *, read_only=True):
+    path = config_path.parent / "warehouse" / "bourse.duckdb"
+    with duckdb.connect(str(path), read_only=read_only) as connection:
+        yield connection
+
+
+def rows_of(config_path, query, *parameters):
+    with tables(config_path) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+@pytest.fixture
+def first(refresh, small_pool):
+    path = small_pool()
+    return path, refresh(path)
+
+
+def test_a_refresh_publishes_a_manifest_that_verifies(first):
+    path, result = first
+
+    assert result.published
+    assert result.version == 1
+    assert verify(result.path).ok
+    manifest = open_manifest(path.parent / "manifests" / "tiny")
+    assert manifest.info.manifest_id == result.manifest_id
+    assert len(manifest) == result.documents > 10
+    texts = {document.text for document in manifest.iter_documents()}
+    assert all(texts)
+    assert (path.parent / "manifests/tiny/v000001/report.html").stat().st_size > 10_000
+
+
+def test_the_budget_holds_and_nothing_left_would_fit(first):
+    path, result = first
+
+    assert result.tokens <= 900
+    smallest_left = rows_of(
+        path,
+        "select min(tokens) from prices where run_id = ? and not is_selected",
+        result.run_id,
+    )
+    assert result.tokens + smallest_left[0][0] > 900
+
+
+def test_every_row_that_came_in_has_exactly_one_fate(first):
+    path, result = first
+
+    read_rows = rows_of(path, "select sum(rows) from sources where run_id = ?", result.run_id)
+    fates = rows_of(
+        path,
+        "select outcome, reason, count(*)::int from decisions where run_id = ? "
+        "group by all order by all",
+        result.run_id,
+    )
+    counts = {(outcome, reason): count for outcome, reason, count in fates}
+    assert sum(counts.values()) == read_rows[0][0] == 171
+    assert counts["dropped", "exact_duplicate"] == 5
+    assert counts["dropped", "near_duplicate"] == 4
+    assert counts["quarantined", "broken_json"] == 1
+    assert counts["quarantined", "too_short"] == 1
+    assert result.candidates == 160
+    assert result.dropped == {
+        "exact_duplicate": 5,
+        "near_duplicate": 4,
+        "broken_json": 1,
+        "too_short": 1,
+    }
+
+
+def test_a_second_refresh_publishes_nothing_new_and_computes_nothing_new(refresh, first):
+    path, result = first
+
+    again = refresh(path)
+
+    assert not again.published
+    assert (again.version, again.manifest_id) == (1, result.manifest_id)
+    stored = rows_of(path, "select count(*), count(distinct signal_id) from signals")
+    assert stored == [(160 * 5, 5)]
+    assert rows_of(path, "select status, count(*) from runs group by all") == [("completed", 2)]
+
+
+def test_order_sharding_and_threads_do_not_change_the_manifest(
+    refresh, first, small_pool, pool_lines
+):
+    _, result = first
+    shuffled = pool_lines()
+    random.Random(5).shuffle(shuffled)  # noqa: S311
+
+    other = refresh(
+        small_pool("other", lines=shuffled, files=7),
+        "compute.threads=4",
+        "compute.batch_documents=7",
+    )
+
+    assert other.manifest_id == result.manifest_id
+    names = sorted(path.name for path in (small_pool().parent / "manifests/tiny/v000001").iterdir())
+    assert "documents-00000.parquet" in names
+
+
+def test_day_two_gives_the_manifest_of_a_rebuild(refresh, small_pool, pool_lines):
+    lines = pool_lines()
+    path = small_pool(lines=lines[:100])
+    refresh(path)
+    embedded = rows_of(path, "select count(*) from embeddings")[0][0]
+
+    two = refresh(small_pool(lines=lines))  # the same folder: the files have grown
+    rebuilt = refresh(small_pool("rebuilt", lines=lines))
+
+    assert two.manifest_id == rebuilt.manifest_id
+    assert two.version == 2
+    assert open_manifest(two.path).info.parent.version == 1
+    assert embedded < rows_of(path, "select count(*) from embeddings")[0][0] == 160
+
+
+def test_another_budget_pays_for_no_new_signal(refresh, first):
+    path, _ = first
+
+    other = refresh(path, "budget.tokens=300")
+
+    assert other.published
+    assert other.tokens <= 300
+    assert rows_of(path, "select count(distinct signal_id) from signals") == [(5,)]
+
+
+def test_a_failed_contract_stops_publication_and_names_the_row(refresh, first):
+    path, result = first
+    bought = open_manifest(result.path).to_arrow(["document_id"])["document_id"][0].as_py()
+    with tables(path, read_only=False) as connection:
+        connection.execute(
+            "update embeddings set vector = list_transform(vector, lambda x: x * 2) "
+            "where document_id = ?",
+            [bought],
+        )
+
+    with pytest.raises(ContractViolation, match=bought):
+        refresh(path, "budget.tokens=300")
+
+    pool = path.parent / "manifests" / "tiny"
+    assert json.loads((pool / "latest.json").read_text())["version"] == 1
+    assert sorted(each.name for each in pool.glob("v*")) == ["v000001"]
+    assert not list(pool.glob(".staging-*"))
+    status = rows_of(path, "select status, message from runs order by started_at desc limit 1")
+    assert status[0][0] == "failed"
+    assert bought in status[0][1]
+
+
+def test_dedup_that_would_gut_a_source_stops_and_names_it(refresh, small_pool):
+    row = {"text": "the same words over and over again in every single row", "label": "a"}
+    lines = [json.dumps({**row, "n": n}) for n in range(10)]
+
+    with pytest.raises(DedupError, match="rows"):
+        refresh(small_pool(lines=lines))
+
+
+def test_a_source_without_documents_is_an_error(refresh, small_pool):
+    with pytest.raises(SourceError, match="broken_json"):
+        refresh(small_pool(lines=["{", "["]))
+
+
+def test_an_edited_text_shard_stops_the_run_and_is_named(refresh, first):
+    path, _ = first
+    shard = next((path.parent / "warehouse" / "text").glob("*.parquet"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+    with pytest.raises(IntegrityError, match=shard.name):
+        refresh(path, "budget.tokens=300")
+
+
+def test_a_moved_pool_still_refreshes_to_the_same_manifest(refresh, first, tmp_path):
+    path, result = first
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    shutil.move(path.parent, moved)
+
+    assert refresh(moved / "pool.yaml").manifest_id == result.manifest_id
+
+
+def test_pairs_keep_both_parts_known(refresh, small_pool):
+    lines = [
+        json.dumps({"q": f"What is {n} and {n * 7}?", "a": f"It is {n * 8}, or so they say. " * 3})
+        for n in range(40)
+    ]
+    sources = [{"name": "sums", "path": "data/*.jsonl", "prompt": "{q}", "completion": "{a}"}]
+
+    result = refresh(small_pool(lines=lines, sources=sources, signals=["uncertainty", "rarity"]))
+
+    for document in open_manifest(result.path).iter_documents():
+        assert document.text[: document.prompt_characters].startswith("What is")
+        assert document.text[document.prompt_characters :].startswith("It is")

@@ -1,0 +1,179 @@
+"""A warehouse in memory whose market can be cleared, and the golden example of two topics."""
+
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from databourse.queries import query
+
+RUN, SNAPSHOT, TOPICS = "run-1", "snapshot-1", "topics-1"
+TABLES = ("pool_documents", "snapshots", "topics", "signals", "signal_versions")
+
+
+@dataclass
+class Bourse:
+    """Tables of one run, and its market's answer."""
+
+    connection: duckdb.DuckDBPyConnection
+    traders: list[str] = field(default_factory=list)
+
+    def insert(self, table, columns):
+        """Append columns by name; what is not given is null."""
+        self.connection.register("rows", pa.table(columns))
+        self.connection.execute(f"insert into {table} by name select * from rows").fetchall()
+        self.connection.unregister("rows")
+
+    def fill(self, document_ids, topics, tokens, signals, order=None):
+        """Store documents and signals ({trader: values}), rows in `order`."""
+        n = len(document_ids)
+        order = np.arange(n) if order is None else order
+        ids = pa.array(document_ids).take(order)
+        same = {"document_id": ids}
+        self.insert("snapshots", {**same, "snapshot_id": [SNAPSHOT] * n})
+        self.insert(
+            "topics",
+            {
+                **same,
+                "topics_id": [TOPICS] * n,
+                "snapshot_id": [SNAPSHOT] * n,
+                "topic": pa.array(topics).take(order),
+            },
+        )
+        self.insert(
+            "pool_documents",
+            {
+                **same,
+                "run_id": [RUN] * n,
+                "source": ["source"] * n,
+                "locator": ids,
+                "tokens": pa.array(tokens).take(order),
+            },
+        )
+        for trader, values in signals.items():
+            self.add_trader(trader)
+            self.value(trader, ids, pa.array(values, pa.float64()).take(order))
+
+    def add_trader(self, trader, signal_id=None):
+        """Store the version of a signal."""
+        row = {
+            "signal_id": signal_id or f"{trader}-id",
+            "signal": trader,
+            "scope": "pool",
+            "parameters": "{}",
+            "model_fingerprint": "",
+            "orientation": "larger is better",
+            "revision": 1,
+            "seconds": 0.0,
+            "cpu_seconds": 0.0,
+            "gpu_seconds": 0.0,
+            "model_calls": 0,
+        }
+        self.insert("signal_versions", {key: [value] for key, value in row.items()})
+        self.traders.append(trader)
+
+    def value(self, trader, document_ids, values, snapshot_id=SNAPSHOT):
+        """Store what a trader says about documents."""
+        self.insert(
+            "signals",
+            {
+                "signal_id": [f"{trader}-id"] * len(document_ids),
+                "snapshot_id": [snapshot_id] * len(document_ids),
+                "document_id": document_ids,
+                "value": values,
+            },
+        )
+
+    def clear(self, **choices):
+        """Clear the market; equal weights, b = 1, proportional, per token, unless chosen."""
+        from databourse.market.clearing_sql import clear_market_in
+
+        arguments = {
+            "run_id": RUN,
+            "snapshot_id": SNAPSHOT,
+            "topics_id": TOPICS,
+            "signal_ids": [f"{trader}-id" for trader in self.traders],
+            "weights": dict.fromkeys(self.traders, 1.0),
+            "liquidity": 1.0,
+            "topic_mass": "proportional",
+            "length_bias": 1.0,
+            **choices,
+        }
+        return clear_market_in(self.connection, **arguments)
+
+    def ranked(self):
+        """Return mart_documents_ranked as columns, dearest per token first."""
+        relation = self.connection.sql("select * from mart_documents_ranked order by price_rank")
+        return relation.to_arrow_table().to_pydict()
+
+    def by_document(self, column):
+        """Return one column of mart_documents_ranked, in order of document_id."""
+        rows = self.ranked()
+        return [value for _, value in sorted(zip(rows["document_id"], rows[column], strict=True))]
+
+
+@pytest.fixture
+def open_bourse():
+    """Return a function that opens an empty warehouse in memory with so many threads."""
+    connections = []
+
+    def open_(threads=1):
+        connection = duckdb.connect(config={"threads": threads})
+        connections.append(connection)
+        for table in TABLES:
+            connection.execute(query(table)).fetchall()
+        return Bourse(connection)
+
+    yield open_
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def bourse(open_bourse):
+    """Return an empty warehouse in memory."""
+    return open_bourse()
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The worked example of docs/methods.md: seven documents, two topics, three traders."""
+
+    ids: tuple[str, ...] = tuple("abcdefg")
+    topics: tuple[str, ...] = ("t0",) * 4 + ("t1",) * 3
+    topic_index: tuple[int, ...] = (0, 0, 0, 0, 1, 1, 1)
+    tokens: tuple[int, ...] = (100, 50, 200, 80, 40, 120, 60)
+    weights: tuple[float, ...] = (0.5, 0.3, 0.2)
+    uncertainty: tuple[float, ...] = (2, 1, 3, 2, 0.5, 0.7, 0.3)
+    rarity: tuple[float, ...] = (0.1, 0.4, 0.2, 0.3, 0.9, 0.6, 0.6)
+    diversity: tuple[float, ...] = (0.5, 0.5, 0.1, 0.9, 0.2, 0.2, 0.2)
+
+    @property
+    def signals(self):
+        return {
+            "uncertainty": self.uncertainty,
+            "rarity": self.rarity,
+            "diversity": self.diversity,
+        }
+
+    @property
+    def weight_of(self):
+        return dict(zip(self.signals, self.weights, strict=True))
+
+    @property
+    def arrays(self):
+        """Return values, weights, topics and tokens as the Python market takes them."""
+        return {
+            "values": np.array(list(self.signals.values()), dtype=float).T,
+            "weights": np.array(self.weights),
+            "topic_index": np.array(self.topic_index),
+            "tokens": np.array(self.tokens),
+        }
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Return the golden example."""
+    return Golden()

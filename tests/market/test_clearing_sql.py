@@ -1,0 +1,293 @@
+"""The market in SQL: equal to the Python market, the same bits for any threads and row order."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from databourse.errors import ContractViolation, InputError
+from databourse.market.clearing import clear_market
+from databourse.market.liquidity import EffectiveShare
+from databourse.market.masses import PowerMass
+from databourse.queries import query
+
+LEFT = "snapshot-1"
+
+
+def random_pool(n_documents, n_topics, n_traders, seed):
+    """Return a pool with ties, a constant signal, outliers, offsets and tiny topics."""
+    rng = np.random.default_rng(seed)
+    topic_index = np.sort(rng.integers(0, n_topics, n_documents))
+    topic_index[:n_topics] = np.arange(n_topics)  # none is empty
+    values = rng.normal(size=(n_documents, n_traders))
+    values[:, 0] = np.round(values[:, 0], 1)
+    values[:, 1] = 1e6 + 1e-3 * values[:, 1]
+    values[topic_index == 1, 2] = 0.1 + 0.2
+    values[rng.integers(0, n_documents, 3), n_traders - 1] = 1e9
+    return {
+        "values": values,
+        "topic_index": topic_index,
+        "tokens": rng.integers(1, 2000, n_documents),
+        "weights": np.arange(1.0, n_traders + 1),
+    }
+
+
+def names_of(pool):
+    """Return document ids, topics and signals by name, as the warehouse holds them."""
+    ids = [f"{position:08d}" for position in range(len(pool["tokens"]))]
+    topics = [f"topic-{topic:03d}" for topic in pool["topic_index"]]
+    signals = {f"signal-{trader}": column for trader, column in enumerate(pool["values"].T)}
+    return ids, topics, signals
+
+
+def filled(bourse, pool, order=None):
+    ids, topics, signals = names_of(pool)
+    bourse.fill(ids, topics, pool["tokens"], signals, order=order)
+    return {
+        name: float(weight) for name, weight in zip(bourse.traders, pool["weights"], strict=True)
+    }
+
+
+CHOICES = [
+    {"liquidity": 0.3, "topic_mass": "proportional", "length_bias": 1.0},
+    {"liquidity": 1e-3, "topic_mass": "balanced", "length_bias": 0.0},
+    {"liquidity": EffectiveShare(0.3), "topic_mass": PowerMass(0.5), "length_bias": -0.7},
+    {"liquidity": EffectiveShare(0.01), "topic_mass": "proportional", "length_bias": 1.5},
+]
+
+
+@pytest.mark.parametrize("choices", CHOICES)
+def test_sql_and_python_markets_agree_within_1e_9(bourse, choices):
+    pool = random_pool(3000, 12, 4, seed=5)
+    summary = bourse.clear(weights=filled(bourse, pool), **choices)
+    market = clear_market(**pool, **choices)
+
+    exact = {"rtol": 1e-9, "atol": 1e-9}
+    for column in ("shares", "log_price", "log_price_per_token"):
+        np.testing.assert_allclose(bourse.by_document(column), getattr(market, column), **exact)
+    contributions = [list(dict(entry).values()) for entry in bourse.by_document("contributions")]
+    np.testing.assert_allclose(contributions, market.contributions, **exact)
+    for entry in (
+        "n_documents",
+        "mass",
+        "liquidity",
+        "cost",
+        "worst_case_loss",
+        "effective_sample_size",
+        "entropy",
+    ):
+        in_sql = [getattr(topic, entry) for topic in summary.topics]
+        np.testing.assert_allclose(in_sql, getattr(market, entry), err_msg=entry, **exact)
+    np.testing.assert_allclose(
+        summary.pool_effective_sample_size(), market.pool_effective_sample_size(), rtol=1e-9
+    )
+
+
+def test_sql_and_python_markets_agree_on_where_prices_underflow(bourse):
+    pool = random_pool(200, 3, 4, seed=6)
+    choices = {"liquidity": 1e-7, "topic_mass": "balanced", "length_bias": 1.0}
+    bourse.clear(weights=filled(bourse, pool), **choices)
+    market = clear_market(**pool, **choices)
+
+    assert (np.exp(market.log_price) == 0).sum() > 150  # or this shows nothing
+    np.testing.assert_allclose(bourse.by_document("log_price"), market.log_price, rtol=1e-9)
+
+
+def test_contributions_add_up_to_the_shares_over_the_liquidity(bourse):
+    pool = random_pool(50, 2, 4, seed=7)
+    bourse.clear(weights=filled(bourse, pool), liquidity=0.25)
+    rows = bourse.ranked()
+
+    for shares, entry in zip(rows["shares"], rows["contributions"], strict=True):
+        assert [trader for trader, _ in entry] == sorted(bourse.traders)
+        assert sum(part for _, part in entry) == pytest.approx(shares / 0.25, abs=1e-12)
+
+
+def bits_of_market(bourse, weights):
+    summary = bourse.clear(weights=weights, liquidity=EffectiveShare(0.3))
+    table = bourse.connection.sql("""
+        select document_id, shares, log_price, log_price_per_token, price_rank,
+            map_values(contributions) as contributions
+        from mart_documents_ranked order by document_id
+    """).to_arrow_table()
+    floats = [
+        table[name].to_numpy().tobytes() for name in ("shares", "log_price", "log_price_per_token")
+    ]
+    parts = table["contributions"].combine_chunks().flatten().to_numpy().tobytes()
+    return summary, floats, parts, table["price_rank"].to_numpy().tobytes()
+
+
+def test_threads_and_order_of_rows_do_not_change_a_bit_of_the_market(open_bourse):
+    pool = random_pool(50_000, 20, 4, seed=8)
+    rng = np.random.default_rng(9)
+    runs = [(1, None), (2, rng.permutation(50_000)), (4, rng.permutation(50_000))]
+    answers = []
+    for threads, order in runs:
+        bourse = open_bourse(threads)
+        answers.append(bits_of_market(bourse, filled(bourse, pool, order)))
+        bourse.connection.close()
+
+    assert answers[1] == answers[0]
+    assert answers[2] == answers[0]
+
+
+def test_equal_prices_rank_the_shorter_document_first_and_then_the_smaller_id(bourse):
+    bourse.fill(["d", "c", "b", "a"], ["t"] * 4, [5, 7, 5, 9], {"flat": [1.0] * 4})
+    bourse.clear(length_bias=0.0)
+
+    assert bourse.ranked()["document_id"] == ["b", "d", "c", "a"]
+    assert bourse.ranked()["price_rank"] == [1, 2, 3, 4]
+
+
+def test_flat_signals_give_flat_prices_over_topics_of_any_size(bourse):
+    topics = ["one"] + ["three"] * 3 + ["seven"] * 7
+    bourse.fill(list("abcdefghijk"), topics, [9] * 10 + [8], {"flat": [0.1 + 0.2] * 11})
+    bourse.clear(length_bias=0.0, liquidity=EffectiveShare(0.3))
+    rows = bourse.ranked()
+
+    assert set(rows["log_price_per_token"]) == {round(-np.log(11), 12)}
+    assert rows["document_id"] == list("kabcdefghij")
+
+
+def test_document_scoped_signals_stand_under_a_dash(bourse):
+    bourse.fill(["a", "b"], ["t"] * 2, [5, 5], {})
+    bourse.add_trader("entropy")
+    bourse.value("entropy", ["a", "b", "elsewhere"], [0.0, 2.0, 9.0], snapshot_id="-")
+    bourse.clear()
+
+    assert bourse.by_document("shares") == [-1.0, 1.0]
+
+
+def test_values_of_other_snapshots_and_signals_do_not_trade(bourse):
+    bourse.fill(["a", "b"], ["t"] * 2, [5, 5], {"rarity": [0.0, 2.0], "idle": [7.0, -7.0]})
+    bourse.value("rarity", ["a", "b"], [5.0, 1.0], snapshot_id="older")
+    summary = bourse.clear(signal_ids=["rarity-id"], weights={"rarity": 3.0})
+
+    assert summary.weights == {"rarity": 1.0}
+    assert bourse.by_document("shares") == [-1.0, 1.0]
+
+
+def test_each_relation_has_one_row_for_each_value_of_its_grain(bourse):
+    bourse.clear(weights=filled(bourse, random_pool(300, 5, 3, seed=10)))
+    relations = {
+        row[0] for row in bourse.connection.execute("select table_name from duckdb_tables() where temporary").fetchall()
+    }
+
+    assert len(relations) == 11
+    for relation in relations:
+        grain = re.search(r"-- grain: +one row per (.+)", query(relation)).group(1)
+        rows, distinct = bourse.connection.execute(
+            f"select count(*), count(distinct ({grain})) from {relation}"
+        ).fetchall()[0]
+        assert rows == distinct > 0, relation
+
+
+def test_missing_values_name_the_trader_their_number_and_documents(bourse):
+    bourse.fill(list("abcdef"), ["t"] * 6, [5] * 6, {"rarity": range(6)})
+    bourse.add_trader("entropy")
+    bourse.value("entropy", ["b"], [1.0])
+
+    with pytest.raises(ContractViolation) as caught:
+        bourse.clear()
+    assert "trader entropy has a value for every document" in str(caught.value)
+    assert caught.value.failing_rows == 5
+    assert caught.value.example_ids == ("a", "c", "d")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_name_the_trader_and_documents(bourse, value):
+    bourse.fill(["a", "b", "c"], ["t"] * 3, [5] * 3, {"rarity": [1.0, value, 2.0]})
+
+    with pytest.raises(ContractViolation, match="trader rarity are finite.* 1 row.*example b"):
+        bourse.clear()
+
+
+def test_two_values_of_a_trader_for_one_document_are_refused(bourse):
+    bourse.fill(["a", "b"], ["t"] * 2, [5] * 2, {"rarity": [1.0, 2.0]})
+    bourse.value("rarity", ["b"], [2.0], snapshot_id="-")
+
+    with pytest.raises(ContractViolation, match="trader rarity has one value.* 1 row.*example b"):
+        bourse.clear()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("delete from topics where document_id = 'b'", "topics.*has a topic.*example b"),
+        ("delete from pool_documents where document_id = 'b'", "in the run's pool.*example b"),
+        ("update pool_documents set tokens = 0 where document_id = 'b'", "1 token.*example b"),
+    ],
+)
+def test_candidates_without_topic_or_length_are_refused(bourse, damage, message):
+    bourse.fill(["a", "b"], ["t"] * 2, [5] * 2, {"rarity": [1.0, 2.0]})
+    bourse.connection.execute(damage).fetchall()
+
+    with pytest.raises(ContractViolation, match=message):
+        bourse.clear()
+
+
+def test_an_empty_snapshot_is_no_market(bourse):
+    bourse.add_trader("rarity")
+
+    with pytest.raises(InputError, match="snapshot-1 has no documents"):
+        bourse.clear()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"signal_ids": []}, "at least 1"),
+        ({"signal_ids": ["rarity-id", "rarity-id"]}, "distinct"),
+        ({"signal_ids": ["rarity-id", "gone-id"]}, "does not hold gone-id"),
+        ({"weights": {"entropy": 1.0}}, "expected rarity, got entropy"),
+        ({"weights": {"rarity": 0.0}}, "not all 0"),
+        ({"weights": {"rarity": -1.0}}, ">= 0"),
+        ({"liquidity": 0.0}, "liquidity must be > 0"),
+        ({"liquidity": float("nan")}, "liquidity must be > 0"),
+        ({"liquidity": {"other": 1.0}}, "expected t, got other"),
+        ({"length_bias": float("inf")}, "length_bias"),
+        ({"topic_mass": "heavy"}, "got 'heavy'"),
+    ],
+)
+def test_choices_outside_their_domain_are_refused(bourse, choices, message):
+    bourse.fill(["a", "b"], ["t"] * 2, [5] * 2, {"rarity": [1.0, 2.0]})
+
+    with pytest.raises(InputError, match=message):
+        bourse.clear(**choices)
+
+
+def test_two_versions_of_one_signal_cannot_trade_together(bourse):
+    bourse.fill(["a", "b"], ["t"] * 2, [5] * 2, {"rarity": [1.0, 2.0]})
+    bourse.add_trader("rarity", signal_id="rarity-2")
+
+    with pytest.raises(InputError, match="two versions"):
+        bourse.clear(signal_ids=["rarity-id", "rarity-2"])
+
+
+def test_liquidity_may_differ_by_topic(bourse):
+    bourse.fill(list("abcd"), ["x", "x", "y", "y"], [5] * 4, {"rarity": [0.0, 1.0] * 2})
+    bourse.clear(liquidity={"x": 1.0, "y": 4.0}, length_bias=0.0)
+    log_price = bourse.by_document("log_price")
+
+    assert log_price[1] - log_price[0] == pytest.approx(2.0)  # z is -1 and 1: a gap of 2 shares
+    assert log_price[3] - log_price[2] == pytest.approx(0.5)
+
+
+def test_ids_are_parameters_and_never_become_sql(bourse):
+    bourse.fill(["a'; drop table signals; --", "b"], ["t'"] * 2, [5] * 2, {"o'clock": [1.0, 2.0]})
+    bourse.clear()
+
+    assert bourse.ranked()["document_id"][0] == "b"
+    assert bourse.connection.execute("select count(*) from signals").fetchall() == [(2,)]
+
+
+def test_mart_holds_what_the_prices_table_stores(bourse):
+    bourse.clear(weights=filled(bourse, random_pool(20, 2, 3, seed=11)))
+    bourse.connection.execute(query("prices")).fetchall()
+    schema = bourse.connection.sql("select * from prices").to_arrow_table().schema
+    ranked = bourse.connection.sql("select * from mart_documents_ranked").to_arrow_table().schema
+
+    for name in set(schema.names) - {"run_id", "is_selected"}:
+        assert ranked.field(name).type == schema.field(name).type, name
+    assert isinstance(ranked.field("contributions").type, pa.MapType)
