@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +18,7 @@ from flows.manifest_commands import manifest_app
 from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
 
 if TYPE_CHECKING:
-    from flows.refresh_pool import RefreshResult
+    from databourse.refresh.publication import Outcome
 
 _PREFECT_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -37,7 +39,15 @@ class _App(typer.Typer):
             return super().__call__(*args, **kwargs)
         except DatabourseError as error:
             typer.echo(f"error: {error}", err=True)
+            _release_frames(error)
             sys.exit(error.exit_code)
+
+
+def _release_frames(error: BaseException | None) -> None:
+    """Let go of what failed frames hold: DuckDB objects alive at exit print pages of warnings."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 app = _App(
@@ -119,7 +129,7 @@ def validate(
 
     checks = validate_config(config, overrides or [])
     if as_json:
-        typer.echo(json.dumps({"ok": True, "checks": [check.__dict__ for check in checks.checks]}))
+        typer.echo(json.dumps({"ok": True, "checks": [asdict(check) for check in checks.checks]}))
         return
     for check in checks.checks:
         typer.echo(f"ok  {check.what:<10} {check.found}")
@@ -145,7 +155,7 @@ def doctor(*, as_json: JsonOption = False) -> None:
 
     findings = examine_environment()
     if as_json:
-        typer.echo(json.dumps([finding.__dict__ for finding in findings]))
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
         return
     for finding in findings:
         mark = "ok " if finding.present else "-- "
@@ -174,10 +184,10 @@ def _refresh(config_path: Path, overrides: list[str], *, as_json: bool) -> None:
     with TerminalDisplay(console) as display:
         set_display(display)
         result = refresh_pool(config_path=str(config_path.resolve()), overrides=overrides)
-    typer.echo(json.dumps(result.to_json()) if as_json else _summary(result))
+    typer.echo(json.dumps(asdict(result)) if as_json else _summary(result))
 
 
-def _summary(result: RefreshResult) -> str:
+def _summary(result: Outcome) -> str:
     dropped = (
         ", ".join(f"{count:,} {reason}" for reason, count in result.dropped.items()) or "nothing"
     )

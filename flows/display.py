@@ -27,7 +27,7 @@ class TerminalDisplay:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<28}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -58,7 +58,7 @@ class TerminalDisplay:
         """Print the stage's line."""
         note = f"  {report.note}" if report.note else ""
         self._console.print(
-            f"  {report.stage:<22} {report.rows_in:>9,} in  {report.rows_out:>9,} out "
+            f"  {report.stage:<28} {report.rows_in:>9,} in  {report.rows_out:>9,} out "
             f"{report.seconds:>6.1f} s[dim]{note}[/dim]",
             highlight=False,
             soft_wrap=True,

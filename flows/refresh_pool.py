@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
-from databourse.refresh.publication import abandon_staged
+from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
-from databourse.refresh.settings import needs_neighbours, signal_names
+from databourse.refresh.settings import neighbours_needed, signal_names
 from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
@@ -38,28 +37,6 @@ from tasks.write_report import write_report
 CONCURRENT_TASKS = 4
 
 
-@dataclass(frozen=True)
-class RefreshResult:
-    """What a refresh came to."""
-
-    pool: str
-    run_id: str
-    published: bool
-    manifest_id: str
-    version: int
-    path: str
-    report: str
-    budget: str
-    tokens: int
-    documents: int
-    candidates: int
-    dropped: dict[str, int]
-
-    def to_json(self) -> dict[str, object]:
-        """Return the object that `--json` prints."""
-        return asdict(self)
-
-
 def _flow_run_name() -> str:
     """Name a run by its pool and its start."""
     parameters = flow_run.parameters
@@ -73,7 +50,7 @@ def _flow_run_name() -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=CONCURRENT_TASKS),  # type: ignore[arg-type]
     persist_result=False,
 )
-def refresh_pool(config_path: str, overrides: list[str] | None = None) -> RefreshResult:
+def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcome:
     """Refresh one pool; one new manifest version, or none if nothing changed.
 
     Args:
@@ -93,8 +70,8 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Refres
 
 
 def _recorded(
-    warehouse: Warehouse, run: RunContext, work: Callable[[list[StageReport]], RefreshResult]
-) -> RefreshResult:
+    warehouse: Warehouse, run: RunContext, work: Callable[[list[StageReport]], Outcome]
+) -> Outcome:
     """Do the work; write down how it ended, also when it fails."""
     stages: list[StageReport] = []
     status, message = "failed", "interrupted"
@@ -111,7 +88,7 @@ def _recorded(
     return result
 
 
-def _refresh(run: RunContext, stages: list[StageReport]) -> RefreshResult:
+def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     """Say what follows what."""
     tokenizer_id = _gather(run, stages)
     snapshot = _done(stages, take_snapshot(run))
@@ -122,7 +99,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> RefreshResult:
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
     market = _done(stages, clear_market(run, ids, signal_ids))
     _check(run, stages, "prices", snapshot_id=snapshot_id)
-    return _publish(run, stages, ids, signal_ids, market.values["market"])
+    return _publish(run, stages, ids, signal_ids, market)
 
 
 def _gather(run: RunContext, stages: list[StageReport]) -> str:
@@ -151,7 +128,7 @@ def _describe(
     topics_id = topics.values["topics_id"]
     _check(run, stages, "topics", snapshot_id=snapshot_id, topics_id=topics_id)
     neighbours_id = None
-    if needs_neighbours(run.config):
+    if neighbours_needed(run.config):
         found = _done(stages, find_neighbours(run, snapshot_id, encoder_id))
         neighbours_id = found.values["neighbours_id"]
     return SnapshotIds(snapshot_id, tokenizer_id, encoder_id, topics_id, neighbours_id)
@@ -169,18 +146,31 @@ def _publish(
     stages: list[StageReport],
     ids: SnapshotIds,
     signal_ids: tuple[str, ...],
-    market: str,
-) -> RefreshResult:
+    market: StageReport,
+) -> Outcome:
     """Stage the manifest, judge exactly these files, and publish them with their report."""
-    staged = _done(stages, stage_manifest(run, ids, signal_ids, market))
+    books = market.values["market"]
+    staged = _done(stages, stage_manifest(run, ids, signal_ids, books))
     path = staged.values["path"]
     try:
-        _check(run, stages, "manifest", path=path)
-        _done(stages, write_report(run, ids, signal_ids, market, path, tuple(stages)))
-        published = _done(stages, publish_manifest(run, path, tuple(stages)))
+        _check(run, stages, "manifest", **json.loads(staged.values["contract"]))
+        report = _done(
+            stages,
+            write_report(run, ids, signal_ids, market=books, path=path, stages=tuple(stages)),
+        )
+        published = _done(
+            stages,
+            publish_manifest(
+                run,
+                path,
+                candidates=market.rows_in,
+                summary=report.values["summary"],
+                stages=tuple(stages),
+            ),
+        )
     finally:
         abandon_staged(path)
-    return RefreshResult(**json.loads(published.values["result"]))
+    return Outcome(**json.loads(published.values["outcome"]))
 
 
 def _check(run: RunContext, stages: list[StageReport], contract: str, **where: object) -> None:

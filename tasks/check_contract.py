@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.enforcement import enforce_contract
+from databourse.refresh.enforcement import CONTRACT_STAGE, enforce_contract
 from tasks.stages import stage_task, timed_stage
 
 
@@ -15,12 +15,17 @@ def check_contract(run: RunContext, contract: str, parameters: Mapping[str, obje
     """Check one relation; a failed critical rule stops the run before anything is published."""
 
     def work(_: ProgressReport) -> StageReport:
-        result_json, rules, warnings = enforce_contract(
-            run.open_warehouse(), contract, run_id=run.run_id, parameters=parameters
+        result = enforce_contract(
+            run.open_warehouse(), contract, {"run_id": run.run_id, **parameters}
         )
-        note = f"{warnings} warnings" if warnings else ""
+        failed = len(result.failed("warning"))
+        note = f"{len(result.rules)} rules" + (f", {failed} warnings" if failed else "")
         return StageReport(
-            f"contract {contract}", rules, rules - warnings, note, values={"result": result_json}
+            f"{CONTRACT_STAGE}{contract}",
+            result.rows,
+            result.rows,
+            note,
+            values={"result": result.to_json()},
         )
 
-    return timed_stage(f"contract {contract}", work)
+    return timed_stage(f"{CONTRACT_STAGE}{contract}", work)

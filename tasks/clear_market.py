@@ -13,9 +13,15 @@ def clear_market(run: RunContext, ids: SnapshotIds, signal_ids: tuple[str, ...])
     """Price every candidate and buy by price per token; one row of `prices` per document."""
 
     def work(_: ProgressReport) -> StageReport:
-        priced, bought, market_json = clear_and_buy(
+        market = clear_and_buy(
             run.open_warehouse(), run.config, run_id=run.run_id, ids=ids, signal_ids=signal_ids
         )
-        return StageReport("clear market", priced, bought, "bought", values={"market": market_json})
+        return StageReport(
+            "clear market",
+            market.n_documents,
+            market.n_bought,
+            "bought",
+            values={"market": market.to_json()},
+        )
 
     return timed_stage("clear market", work)

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.publication import publish_selection
+from databourse.refresh.publication import Outcome, outcome_of, publish_selection
 from tasks.stages import stage_task, timed_stage
 
 
 @stage_task("publish_manifest")
-def publish_manifest(run: RunContext, path: str, stages: tuple[StageReport, ...]) -> StageReport:
-    """Make the staged manifest the latest version, unless nothing changed; one row of `manifests`."""
+def publish_manifest(
+    run: RunContext, path: str, *, candidates: int, summary: str, stages: tuple[StageReport, ...]
+) -> StageReport:
+    """Make the staged manifest the latest version, or find that nothing changed."""
 
     def work(_: ProgressReport) -> StageReport:
-        done = publish_selection(run.open_warehouse(), run, path=path, stages=stages)
-        key = run.pool.replace("_", "-")
-        create_markdown_artifact(done.summary, key=f"refresh-{key}", description=done.headline)
-        for name, target in (("manifest", done.manifest_uri), ("report", done.report_uri)):
-            create_link_artifact(target, link_text=name, key=f"{name}-{key}")
+        warehouse = run.open_warehouse()
+        publication = publish_selection(warehouse, run, path, stages=stages, now=datetime.now(UTC))
+        outcome = outcome_of(warehouse, run, publication, candidates=candidates)
+        _show(outcome, summary)
+        note = publication.outcome + (f"; {publication.note}" if publication.note else "")
         return StageReport(
             "publish manifest",
-            done.documents,
-            done.documents if done.published else 0,
-            done.headline,
-            values={"result": done.result_json},
+            outcome.documents,
+            outcome.documents if outcome.published else 0,
+            note,
+            values={"outcome": json.dumps(asdict(outcome))},
         )
 
     return timed_stage("publish manifest", work)
+
+
+def _show(outcome: Outcome, summary: str) -> None:
+    """Leave a summary and two links with the flow run."""
+    key = outcome.pool.replace("_", "-")
+    state = "published" if outcome.published else "nothing new"
+    create_markdown_artifact(
+        summary, key=f"refresh-{key}", description=f"{state}: version {outcome.version}"
+    )
+    for name, target in (("manifest", outcome.path), ("report", outcome.report)):
+        create_link_artifact(Path(target).as_uri(), link_text=target, key=f"{name}-{key}")

@@ -13,11 +13,13 @@ def score_signal(run: RunContext, ids: SnapshotIds, signal: str) -> StageReport:
     """Compute what is not stored yet; one row of `signals` per document, larger is more useful."""
 
     def work(advance: ProgressReport) -> StageReport:
-        signal_id, documents, note = score(
-            run.open_warehouse(), run, ids, signal=signal, advance=advance
-        )
+        scored = score(run.open_warehouse(), run, ids, name=signal, advance=advance)
         return StageReport(
-            f"signal {signal}", documents, documents, note, values={"signal_id": signal_id}
+            f"signal {signal}",
+            scored.n_documents,
+            scored.n_documents,
+            f"{scored.n_computed:,} new",
+            values={"signal_id": scored.signal_id},
         )
 
     return timed_stage(f"signal {signal}", work)

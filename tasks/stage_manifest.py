@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
-from databourse.refresh.publication import stage_selection
+from databourse.refresh.pricing import MarketReport
+from databourse.refresh.publication import contract_parameters, stage_selection
 from tasks.stages import stage_task, timed_stage
 
 
@@ -15,9 +19,19 @@ def stage_manifest(
     """Write the manifest's files into a staging folder; one row per document bought."""
 
     def work(_: ProgressReport) -> StageReport:
-        path, documents = stage_selection(
-            run.open_warehouse(), run, ids, signal_ids=signal_ids, market=market
+        staged = stage_selection(
+            run.open_warehouse(),
+            run,
+            ids,
+            MarketReport.from_json(market),
+            signal_ids=signal_ids,
+            now=datetime.now(UTC),
         )
-        return StageReport("stage manifest", documents, documents, values={"path": path})
+        documents = staged.draft.spent.documents
+        values = {
+            "path": str(staged.path),
+            "contract": json.dumps(contract_parameters(run, staged)),
+        }
+        return StageReport("stage manifest", documents, documents, values=values)
 
     return timed_stage("stage manifest", work)

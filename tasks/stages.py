@@ -43,13 +43,13 @@ class LogDisplay:
     def bar(self, stage: str, total: int | None) -> Iterator[ProgressReport]:
         """Log each tenth of `total`; with no total, nothing."""
         logger = get_run_logger()
-        done = 0
+        finished = 0
 
-        def advance(units: int) -> None:
-            nonlocal done
-            before, done = done, done + units
-            if total and before * 10 // total < done * 10 // total:
-                logger.info("%s: %s of %s", stage, f"{done:,}", f"{total:,}")
+        def advance(done: int) -> None:
+            nonlocal finished
+            before, finished = finished, finished + done
+            if total and before * 10 // total < finished * 10 // total:
+                logger.info("%s: %s of %s", stage, f"{finished:,}", f"{total:,}")
 
         yield advance
 

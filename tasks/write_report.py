@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
+from databourse.manifests import load_staged
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
-from databourse.refresh.reporting import write_report as write
+from databourse.refresh.pricing import MarketReport
+from databourse.refresh.reporting import report_inputs, write_page, write_summary
 from tasks.stages import stage_task, timed_stage
 
 
@@ -13,22 +18,27 @@ def write_report(
     run: RunContext,
     ids: SnapshotIds,
     signal_ids: tuple[str, ...],
+    *,
     market: str,
     path: str,
     stages: tuple[StageReport, ...],
 ) -> StageReport:
-    """Write report.html and summary.md into the staging folder; one page per manifest."""
+    """Write report.html into the staging folder; one page per manifest, and its summary."""
 
     def work(_: ProgressReport) -> StageReport:
-        documents = write(
+        staged = load_staged(Path(path))
+        inputs = report_inputs(
             run.open_warehouse(),
             run,
-            ids,
+            staged,
+            MarketReport.from_json(market),
             signal_ids=signal_ids,
-            market=market,
-            path=path,
+            snapshot_id=ids.snapshot_id,
             stages=stages,
+            created_at=datetime.now(UTC),
         )
-        return StageReport("write report", documents, 1)
+        write_page(staged, inputs)
+        values = {"summary": write_summary(inputs)}
+        return StageReport("write report", inputs.spent_documents, 1, values=values)
 
     return timed_stage("write report", work)

@@ -12,4 +12,4 @@ where
     and outcome = 'dropped'
     and representative_id is not null
 group by source, representative_id
-order by source, dropped_rows desc, representative_id
+order by source asc, dropped_rows desc, representative_id asc

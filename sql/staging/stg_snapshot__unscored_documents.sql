@@ -1,7 +1,7 @@
--- Documents of a snapshot that a document-scoped signal has not scored yet, in key order.
+-- Documents of a snapshot that a signal has not scored yet, in key order.
 -- grain:  one row per document_id
 -- reads:  snapshots, signals
--- params: $snapshot_id, $signal_id
+-- params: $snapshot_id, $signal_id, $stored_under (the snapshot, or '-' if document-scoped)
 with
 
 snapshot as (
@@ -18,7 +18,7 @@ scored as (
     from signals
     where
         signal_id = $signal_id
-        and snapshot_id = '-'
+        and snapshot_id = $stored_under
 
 )
 

@@ -289,6 +289,27 @@ class RefreshConfig(BaseSettings):
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
+    def _trades_known_signals(self) -> Self:
+        from databourse.signals.registry import parse_signal
+
+        names = [
+            parse_signal(dict(each) if isinstance(each, dict) else each)[0].name
+            for each in self.signals
+        ]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"signal {repeated[0]!r} is named twice; a signal is one trader")
+        weights = self.market.weights
+        if weights != "equal" and set(weights) != set(names):
+            raise ValueError(
+                f"market.weights must name every signal once: expected {', '.join(sorted(names))}; "
+                f"got {', '.join(sorted(weights))}"
+            )
+        if weights != "equal" and not any(weights.values()):
+            raise ValueError("market.weights are all 0; give at least one trader a weight")
+        return self
+
+    @model_validator(mode="after")
     def _has_distinct_source_names(self) -> Self:
         names = [source.name for source in self.sources]
         repeated = sorted({name for name in names if names.count(name) > 1})

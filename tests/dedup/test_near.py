@@ -6,12 +6,13 @@ import pytest
 
 from databourse.dedup.minhash import Banding, draw_hash_family
 from databourse.dedup.near import (
+    Sketches,
     find_near_duplicates,
     joined,
     near_duplicates,
     sketch_documents,
 )
-from databourse.dedup.shingles import words_of
+from databourse.dedup.shingles import ShingleSets, words_of
 from databourse.errors import InputError
 
 THRESHOLD = 0.8
@@ -156,7 +157,7 @@ def test_the_more_similar_of_two_survivors_represents():
     words = [f"w{number}" for number in range(60)]
     ends = {
         "long": " ".join([*words, *"abcd"]) + "!!!",
-        "near": " ".join([*words[8:], *"stuv"]),
+        "near": " ".join([*words[8:], *"stuv"]) + "!!!!!!",
     }
     between = " ".join([*words[6:], *"st"])
     assert similarity(ends["long"], ends["near"]) < 0.78
@@ -221,6 +222,53 @@ def test_a_full_bucket_is_counted_and_loses_only_recall():
     limited = near_duplicates(sketch, threshold=0.99, bucket_documents=10)
     assert limited.full_buckets > 0
     assert near_duplicates(sketch, threshold=0.8, bucket_documents=1).duplicates.num_rows == 59
+
+
+def sketched(*documents):
+    """Sketches written out: (document_id, characters, keys of the bands, shingles) each."""
+    ids, characters, keys, shingles = zip(*documents, strict=True)
+    sets = ShingleSets(
+        np.array([each for own in shingles for each in own], dtype=np.uint64),
+        np.cumsum([0, *map(len, shingles)]),
+    )
+    return Sketches(list(ids), np.array(characters), np.array(keys, dtype=np.uint64), sets)
+
+
+def test_a_bucket_remembers_its_first_survivors_only():
+    sketches = sketched(("a", 9, [1], [1, 2]), ("b", 8, [1], [3, 4]), ("c", 7, [1], [3, 4]))
+    limited = near_duplicates(sketches, threshold=THRESHOLD, bucket_documents=1)
+    assert (drops(limited), limited.full_buckets) == ({}, 1)
+    roomy = near_duplicates(sketches, threshold=THRESHOLD, bucket_documents=3)
+    assert (drops(roomy), roomy.full_buckets) == ({"c": ("b", 1.0)}, 0)
+
+
+def test_a_document_is_compared_first_with_those_that_share_most_bands():
+    sketches = sketched(
+        ("a", 9, [3, 2], [1, 2]), ("b", 8, [3, 4], [3, 4]), ("c", 7, [3, 4], [3, 4])
+    )
+    assert drops(near_duplicates(sketches, threshold=THRESHOLD, comparisons=1)) == (
+        {"c": ("b", 1.0)}
+    )
+
+
+def test_a_document_is_compared_with_no_more_survivors_than_allowed():
+    sketches = sketched(
+        ("a", 9, [3, 4], [1, 2]), ("b", 8, [3, 5], [3, 4]), ("c", 7, [3, 4], [3, 4])
+    )
+    assert drops(near_duplicates(sketches, threshold=THRESHOLD, comparisons=1)) == {}
+    found = near_duplicates(sketches, threshold=THRESHOLD, comparisons=2)
+    assert drops(found) == {"c": ("b", 1.0)}
+
+
+def test_a_set_inside_another_merges_when_their_sizes_just_allow_it():
+    sketches = sketched(("a", 9, [1], [1, 2, 3, 4, 5]), ("b", 8, [1], [1, 2, 3, 4]))
+    assert drops(near_duplicates(sketches, threshold=0.8)) == {"b": ("a", 0.8)}
+    assert drops(near_duplicates(sketches, threshold=0.800001)) == {}
+
+
+def test_an_equal_key_in_another_band_makes_no_candidate():
+    sketches = sketched(("a", 9, [1, 2], [1, 2]), ("b", 8, [2, 1], [1, 2]))
+    assert drops(near_duplicates(sketches, threshold=THRESHOLD)) == {}
 
 
 def test_no_documents_have_no_duplicates():

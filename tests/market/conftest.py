@@ -22,9 +22,12 @@ class Bourse:
 
     def insert(self, table, columns):
         """Append columns by name; what is not given is null."""
-        self.connection.register("rows", pa.table(columns))
-        self.connection.execute(f"insert into {table} by name select * from rows").fetchall()
-        self.connection.unregister("rows")
+        rows = pa.table(columns)
+        for column in self.connection.table(table).columns:
+            if column not in rows.column_names:
+                rows = rows.append_column(column, pa.nulls(rows.num_rows))
+        in_order = rows.select(self.connection.table(table).columns)
+        self.connection.from_arrow(in_order).insert_into(table)
 
     def fill(self, document_ids, topics, tokens, signals, order=None):
         """Store documents and signals ({trader: values}), rows in `order`."""

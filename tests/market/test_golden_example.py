@@ -83,10 +83,9 @@ def test_liquidity_for_two_effective_documents_of_four_is_that_of_the_example(cl
     np.testing.assert_allclose(market["size"], [2.0, 1.5], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("mass", "length_bias", "order", "stop", "skip", "skip_more"), BOUGHT)
-def test_budget_buys_the_documents_of_the_example(
-    clear, golden, mass, length_bias, order, stop, skip, skip_more
-):
+@pytest.mark.parametrize("row", BOUGHT, ids=str)
+def test_budget_buys_the_documents_of_the_example(clear, golden, row):
+    mass, length_bias, order, stop, skip, skip_more = row
     market = clear(liquidity=0.5, topic_mass=mass, length_bias=length_bias)
     costs = np.array([golden.tokens[golden.ids.index(name)] for name in market["order"]])
 

@@ -25,9 +25,13 @@ def count_tokens(
     run_id: str,
     batch_documents: int,
     advance: ProgressReport,
-) -> int:
-    """Count the tokens of this run's documents that were not counted yet; return how many."""
-    missing = _uncounted(warehouse, run_id, tokenizer.tokenizer_id)
+) -> tuple[int, int]:
+    """Count the tokens of this run's documents that were not counted yet.
+
+    Returns:
+        Distinct documents of the run, and how many of them were counted now.
+    """
+    arrived, missing = _uncounted(warehouse, run_id, tokenizer.tokenizer_id)
     for batch in warehouse.texts_of(missing, batch_documents=batch_documents):
         rows = {
             "document_id": batch["document_id"],
@@ -37,7 +41,7 @@ def count_tokens(
         with warehouse.transaction() as cursor:
             append(cursor, "token_counts", pa.table(rows))
         advance(batch.num_rows)
-    return len(missing)
+    return arrived, len(missing)
 
 
 def drop_exact_duplicates(
@@ -110,14 +114,17 @@ def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:
     return snapshot_id, len(survivors)
 
 
-def _uncounted(warehouse: Warehouse, run_id: str, tokenizer_id: str) -> pa.Array:
+def _uncounted(warehouse: Warehouse, run_id: str, tokenizer_id: str) -> tuple[int, pa.Array]:
     settings = {"run_id": run_id, "tokenizer_id": tokenizer_id}
     with warehouse.transaction() as cursor:
         materialise(cursor, "stg_run__arrivals", settings)
-        found = cursor.sql(
+        arrived = cursor.execute(
+            "select count(distinct document_id) from stg_run__arrivals"
+        ).fetchall()[0][0]
+        uncounted = cursor.sql(
             query("stg_run__uncounted_documents"), params={"tokenizer_id": tokenizer_id}
-        )
-        return found.to_arrow_table()["document_id"].combine_chunks()
+        ).to_arrow_table()
+    return arrived, uncounted["document_id"].combine_chunks()
 
 
 def _texts(

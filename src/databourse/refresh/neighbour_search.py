@@ -21,11 +21,16 @@ def find_neighbours(
     snapshot_id: str,
     encoder_id: str,
     k: int,
-    document_ids: pa.ChunkedArray,
     threads: int,
     advance: ProgressReport,
-) -> str:
-    """Find the k nearest documents of each, unless that was done before; return their id."""
+) -> tuple[str, int]:
+    """Find the k nearest documents of each, unless that was done before.
+
+    Returns:
+        The neighbours' id, and the number of documents.
+    """
+    members = warehouse.rows("stg_snapshot__members", {"snapshot_id": snapshot_id})
+    document_ids = members["document_id"]
     neighbours_id = digest_of([_REVISION, snapshot_id, encoder_id, k])[:32]
     stored = warehouse.rows("stg_snapshot__neighbours", {"neighbours_id": neighbours_id})
     if stored.num_rows != len(document_ids):
@@ -40,7 +45,7 @@ def find_neighbours(
         }
         with warehouse.transaction() as cursor:
             append(cursor, "neighbours", pa.table(rows))
-    return neighbours_id
+    return neighbours_id, len(document_ids)
 
 
 def stored_neighbours(warehouse: Warehouse, neighbours_id: str) -> Neighbours:

@@ -56,8 +56,8 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     signals = configured_signals(config)
     yield Check("signals", ", ".join(signal.spec.name for signal in signals))
     yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))
-    yield Check("tokenizer", check_tokenizer(config.tokenizer))
-    yield Check("encoder", check_encoder(config.encoder))
+    yield Check("tokenizer", check_tokenizer(config.tokenizer, root=path.parent))
+    yield Check("encoder", check_encoder(config.encoder, root=path.parent))
     contracts = sorted(contract.name for contract in contracts_root().glob("*.odcs.yaml"))
     yield Check("contracts", f"{len(contracts)} in {contracts_root()}")
     for folder in (config.warehouse, config.manifests):

@@ -114,7 +114,16 @@ def insert_query(
     """Insert what a named query selects into a table, columns matched by name; return how many."""
     _check_table(table)
     statement = f"insert into {table} by name {query(name)}"
-    return int(cursor.execute(statement, _used(name, parameters)).fetchall()[0][0])
+    count: int = cursor.execute(statement, _used(name, parameters)).fetchall()[0][0]
+    return count
+
+
+def materialise(
+    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+) -> None:
+    """Make a named query a temporary table of its own name, for the cursor alone."""
+    statement = f"create or replace temp table {name} as {query(name)}"
+    cursor.execute(statement, _used(name, parameters)).fetchall()
 
 
 @contextlib.contextmanager

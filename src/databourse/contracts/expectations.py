@@ -1,0 +1,115 @@
+"""Great Expectations as the judge of values in a pandas frame: no file, no network, no output.
+
+Its import takes seconds, so it happens at the first frame; one ephemeral context serves the
+process.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from databourse.contracts.outcomes import Outcome
+from databourse.contracts.relation import id_text, shown_value
+from databourse.contracts.results import MAX_EXAMPLES
+from databourse.contracts.suite import Expectation
+from databourse.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_one_at_a_time = threading.Lock()  # the context keeps the frame under judgement under one name
+
+
+def judge_frame(
+    name: str, expectations: Sequence[Expectation], frame: pd.DataFrame, key: Sequence[str]
+) -> dict[str, Outcome]:
+    """Return the outcome of each expectation in a frame, by rule.
+
+    Args:
+        name: of the contract.
+        expectations: as `compile_suite` makes them; their columns are in the frame.
+        frame: rows in key order.
+        key: columns of the frame that tell rows apart.
+
+    Raises:
+        MissingExtraError: great-expectations is not installed.
+    """
+    with _one_at_a_time:
+        gx, batch_definition = _great_expectations()
+        outcomes: dict[str, Outcome] = {}
+        built = []
+        for each in expectations:
+            expectation = _built(gx, each)
+            if isinstance(expectation, Outcome):
+                outcomes[each["meta"]["rule"]] = expectation
+            else:
+                built.append(expectation)
+        judged = batch_definition.get_batch({"dataframe": frame}).validate(
+            gx.ExpectationSuite(name=name, expectations=built),
+            result_format={
+                "result_format": "SUMMARY",
+                "partial_unexpected_count": MAX_EXAMPLES,
+                **({"unexpected_index_column_names": list(key)} if key else {}),
+            },
+        )
+    for result in judged.results:
+        outcomes[result.expectation_config.meta["rule"]] = _outcome(result, key)
+    for each in expectations:
+        outcomes.setdefault(each["meta"]["rule"], Outcome.unjudged("it was not judged"))
+    return outcomes
+
+
+@functools.cache
+def _great_expectations() -> tuple[Any, Any]:
+    try:
+        with warnings.catch_warnings():  # it imports two modules that Python 3.11 deprecates
+            warnings.filterwarnings("ignore", "module 'sre_(constants|parse)'", DeprecationWarning)
+            import great_expectations as gx
+            from great_expectations.data_context.types.base import ProgressBarsConfig
+    except ImportError as error:
+        raise MissingExtraError("great-expectations", "pipeline", "checking contracts") from error
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("databourse").add_dataframe_asset("contract_rows")
+    return gx, asset.add_batch_definition_whole_dataframe("all")
+
+
+def _built(gx: Any, expectation: Expectation) -> Any:  # noqa: ANN401 - a library without its own types here
+    """Return the library's expectation, or why there is none; a suite would drop it in silence."""
+    try:
+        suite = gx.ExpectationSuite(name="one", expectations=[expectation])
+    except (ValueError, gx.exceptions.GreatExpectationsError) as error:
+        return Outcome.unjudged(error)
+    if len(suite.expectations) != 1:
+        return Outcome.unjudged(f"Great Expectations knows no {expectation['type']}")
+    return suite.expectations[0]
+
+
+def _outcome(result: Any, key: Sequence[str]) -> Outcome:  # noqa: ANN401
+    problem = _problem(result.exception_info)
+    if problem:
+        return Outcome.unjudged(problem)
+    details: Mapping[str, Any] = result.result
+    if "unexpected_count" not in details:
+        rows = f"{details.get('observed_value')} rows"
+        return Outcome.of_relation([] if result.success else [rows])
+    failing_rows = int(details["unexpected_count"])
+    if result.success != (failing_rows == 0):
+        return Outcome.unjudged(f"success is {result.success} with {failing_rows} failing rows")
+    column = result.expectation_config.kwargs.get("column")
+    values = details.get("partial_unexpected_list") or []
+    rows_found = details.get("partial_unexpected_index_list") or []
+    ids = tuple(id_text(row[name] for name in key) for row in rows_found if key)
+    is_shown = column is not None and column not in key and values
+    return Outcome(failing_rows, ids, shown_value(column, values[0]) if is_shown else "")
+
+
+def _problem(information: Mapping[str, Any]) -> str:
+    """Return the message of what was raised while judging, or nothing."""
+    nested = [information] if "raised_exception" in information else list(information.values())
+    raised = [each["exception_message"] for each in nested if each["raised_exception"]]
+    return str(raised[0]) if raised else ""

@@ -1,0 +1,171 @@
+"""The report of a staged manifest: what the warehouse knows, in the form that pages are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from databourse.config import config_yaml
+from databourse.manifests import StagedManifest, add_file
+from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.enforcement import CONTRACT_STAGE, contract_results
+from databourse.refresh.ledger import dropped_by_stage, funnel
+from databourse.refresh.pricing import MarketReport
+from databourse.reports import data
+from databourse.reports.markdown import summary_markdown
+from databourse.reports.measures import example_ids
+from databourse.reports.page import render_report
+from databourse.warehouse.store import Warehouse
+
+REPORT_FILE = "report.html"
+_EXAMPLE_BATCH = 100
+
+
+def report_inputs(
+    warehouse: Warehouse,
+    run: RunContext,
+    staged: StagedManifest,
+    market: MarketReport,
+    *,
+    signal_ids: Sequence[str],
+    snapshot_id: str,
+    stages: Sequence[StageReport],
+    created_at: datetime,
+) -> data.ReportInputs:
+    """Return everything that the report of a staged manifest shows."""
+    priced = warehouse.rows("stg_run__prices", {"run_id": run.run_id})
+    traders = tuple(market.weights)
+    budget = run.config.budget
+    return data.ReportInputs(
+        pool=run.pool,
+        version=None,
+        manifest_id=staged.draft.manifest_id,
+        run_id=run.run_id,
+        created_at=f"{created_at:%Y-%m-%d %H:%M} UTC",
+        config_text=config_yaml(run.config),
+        budget=data.Budget(budget.kind, budget.amount),
+        spent_tokens=staged.draft.spent.tokens,
+        spent_documents=staged.draft.spent.documents,
+        funnel=funnel(warehouse, run.run_id),
+        dropped=dropped_by_stage(warehouse, run.run_id),
+        priced=priced.rename_columns({"price_rank": "rank"}),
+        traders=tuple(data.Trader(name, market.weights[name]) for name in traders),
+        contributions=_contributions(priced, traders),
+        signals=_signals(warehouse, priced, traders, signal_ids, snapshot_id),
+        topics=_topics(staged, market),
+        texts=_example_texts(warehouse, priced),
+        signal_versions=_signal_versions(warehouse, signal_ids),
+        stages=tuple(
+            data.StageTiming(
+                each.stage, each.rows_in, each.rows_out, each.seconds, each.cpu_seconds
+            )
+            for each in stages
+            if not each.stage.startswith(CONTRACT_STAGE)
+        ),
+        contracts=_contracts(stages),
+    )
+
+
+def write_page(staged: StagedManifest, inputs: data.ReportInputs) -> None:
+    """Write the page into the staging folder; it is published and sealed with the manifest."""
+    add_file(staged, REPORT_FILE, render_report(inputs).encode("utf-8"))
+
+
+def write_summary(inputs: data.ReportInputs) -> str:
+    """Return the Markdown that the run's artifact shows."""
+    return summary_markdown(inputs)
+
+
+def _contributions(priced: pa.Table, traders: Sequence[str]) -> NDArray[np.float64]:
+    columns = [
+        pa.compute.map_lookup(priced["contributions"], query_key=name, occurrence="first")
+        for name in traders
+    ]
+    return np.column_stack([column.to_numpy() for column in columns])
+
+
+def _signals(
+    warehouse: Warehouse,
+    priced: pa.Table,
+    traders: Sequence[str],
+    signal_ids: Sequence[str],
+    snapshot_id: str,
+) -> NDArray[np.float64]:
+    """Return raw signals, one row per priced document, one column per trader."""
+    wanted = {"signal_ids": list(signal_ids), "snapshot_id": snapshot_id}
+    table = warehouse.rows("stg_signals__values", wanted)
+    rows = pa.compute.index_in(table["document_id"], value_set=priced["document_id"])
+    columns = pa.compute.index_in(table["trader"], value_set=pa.array(traders))
+    result = np.empty((priced.num_rows, len(traders)))
+    result[rows.to_numpy(), columns.to_numpy()] = table["signal_value"].to_numpy()
+    return result
+
+
+def _topics(staged: StagedManifest, market: MarketReport) -> tuple[data.TopicRow, ...]:
+    entropies = {topic.topic: topic.entropy for topic in market.topics}
+    return tuple(
+        data.TopicRow(
+            topic=each.topic,
+            documents=each.candidate_documents,
+            tokens=each.candidate_tokens,
+            selected_documents=each.selected_documents,
+            selected_tokens=each.selected_tokens,
+            liquidity=each.liquidity,
+            mass=each.mass,
+            effective_sample_size=each.effective_sample_size,
+            entropy=entropies[each.topic],
+            marginal_log_price_per_token=each.marginal_log_price_per_token,
+        )
+        for each in staged.draft.topics
+    )
+
+
+def _example_texts(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
+    document_ids = priced["document_id"].to_numpy()
+    wanted = example_ids(document_ids, priced["price_rank"].to_numpy())
+    batches = warehouse.texts_of(pa.array(sorted(wanted)), batch_documents=_EXAMPLE_BATCH)
+    return {row["document_id"]: row["text"] for batch in batches for row in batch.to_pylist()}
+
+
+def _signal_versions(
+    warehouse: Warehouse, signal_ids: Sequence[str]
+) -> tuple[data.SignalVersion, ...]:
+    table = warehouse.rows("stg_run__signal_versions", {"signal_ids": list(signal_ids)})
+    return tuple(_signal_version(row) for row in table.to_pylist())
+
+
+def _signal_version(row: dict[str, Any]) -> data.SignalVersion:
+    parameters = json.loads(row["parameters"])
+    return data.SignalVersion(
+        signal=row["signal"],
+        signal_id=row["signal_id"],
+        scope=row["scope"],
+        orientation=row["orientation"],
+        model=row["model_fingerprint"],
+        seconds=row["seconds"],
+        cpu_seconds=row["cpu_seconds"],
+        gpu_seconds=row["gpu_seconds"],
+        model_calls=row["model_calls"],
+        parameters=", ".join(f"{key} {value}" for key, value in sorted(parameters.items())),
+    )
+
+
+def _contracts(stages: Sequence[StageReport]) -> tuple[data.ContractResult, ...]:
+    return tuple(
+        data.ContractResult(
+            contract=result["contract"],
+            rule=rule["rule"],
+            severity=rule["severity"],
+            is_passed=rule["success"],
+            failing_rows=rule["failing_rows"],
+            detail=rule["description"],
+        )
+        for result in contract_results(stages)
+        for rule in result["rules"]
+    )

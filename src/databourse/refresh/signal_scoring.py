@@ -1,0 +1,223 @@
+"""Signals of the snapshot: what is stored already is not computed again.
+
+A pool-scoped signal is computed for the whole snapshot and committed at once; a document-scoped one
+for the documents that lack it, batch by batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from databourse.digests import canonical_json
+from databourse.errors import IntegrityError
+from databourse.progress import ProgressReport
+from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.embedding import snapshot_vectors
+from databourse.refresh.neighbour_search import stored_neighbours
+from databourse.refresh.settings import ConfiguredSignal, configured_signal
+from databourse.refresh.snapshot import labels_digest, snapshot_documents
+from databourse.signals.computation import compute_signal, model_fingerprint
+from databourse.signals.inputs import SignalInputs, SignalResult
+from databourse.signals.registry import signal_id as version_of
+from databourse.topics import Topics, topics_from_names
+from databourse.warehouse.store import Warehouse, append
+
+_ALL_DOCUMENTS = "-"
+"""In place of the snapshot, for a signal that depends on the document alone."""
+
+
+@dataclass(frozen=True)
+class ScoredSignal:
+    """Where the values of a signal are stored, and what it took."""
+
+    signal_id: str
+    n_documents: int
+    n_computed: int
+
+
+def score_signal(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, *, name: str, advance: ProgressReport
+) -> ScoredSignal:
+    """Score the documents of a snapshot that have no value yet.
+
+    Raises:
+        InputError: the signal cannot be computed on this pool; names the signal and why.
+    """
+    signal = configured_signal(run.config, name)
+    documents = snapshot_documents(warehouse, run_id=run.run_id, snapshot_id=ids.snapshot_id)
+    labels = np.array(documents["label"].to_pylist(), dtype=np.object_)
+    bare = SignalInputs(
+        document_ids=documents["document_id"].to_pylist(), seed=run.config.seed, labels=labels
+    )
+    fingerprint = model_fingerprint(signal.spec, signal.parameters, bare)
+    signal_id = version_of(
+        signal.spec,
+        signal.parameters,
+        model_fingerprint=fingerprint,
+        input_ids=_input_ids(run, ids, signal, bare),
+    )
+    snapshot_id = ids.snapshot_id if signal.spec.scope == "pool" else _ALL_DOCUMENTS
+    missing = _missing(warehouse, signal_id, snapshot_id, ids.snapshot_id)
+    if missing:
+        if signal.spec.scope == "document":
+            documents = documents.filter(
+                pa.compute.is_in(documents["document_id"], value_set=pa.array(missing))
+            )
+        _compute_and_store(
+            warehouse,
+            run,
+            ids,
+            signal,
+            documents,
+            signal_id=signal_id,
+            snapshot_id=snapshot_id,
+            fingerprint=fingerprint,
+            advance=advance,
+        )
+    return ScoredSignal(signal_id, bare.n_documents, len(missing))
+
+
+def _missing(
+    warehouse: Warehouse, signal_id: str, stored_under: str, snapshot_id: str
+) -> list[str]:
+    wanted = {"signal_id": signal_id, "stored_under": stored_under, "snapshot_id": snapshot_id}
+    found: list[str] = warehouse.rows("stg_snapshot__unscored_documents", wanted)[
+        "document_id"
+    ].to_pylist()
+    return found
+
+
+def _input_ids(
+    run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal, bare: SignalInputs
+) -> dict[str, str]:
+    """Return the identity of everything that a signal reads beside the documents' texts.
+
+    Neighbours are named by their encoder: how many were searched does not change the nearest k.
+    """
+    known: dict[str, str] = {
+        "tokens": ids.tokenizer_id,
+        "embeddings": ids.encoder_id,
+        "neighbours": ids.encoder_id,
+        "topics": ids.topics_id,
+    }
+    result: dict[str, str] = {
+        need: known[need] for need in sorted(signal.spec.needs) if need in known
+    }
+    if "labels" in signal.spec.needs and bare.labels is not None:
+        result["labels"] = labels_digest(bare.labels.tolist())
+    if signal.spec.scope == "pool":
+        result["seed"] = str(run.config.seed)
+    return result
+
+
+def _compute_and_store(
+    warehouse: Warehouse,
+    run: RunContext,
+    ids: SnapshotIds,
+    signal: ConfiguredSignal,
+    documents: pa.Table,
+    *,
+    signal_id: str,
+    snapshot_id: str,
+    fingerprint: str,
+    advance: ProgressReport,
+) -> None:
+    inputs = _inputs(warehouse, run, ids, signal, documents, advance=advance)
+    started, cpu_started = time.perf_counter(), time.thread_time()
+    result = compute_signal(signal.spec, signal.parameters, inputs)
+    version = {
+        "signal_id": signal_id,
+        "signal": signal.spec.name,
+        "scope": signal.spec.scope,
+        "parameters": canonical_json(signal.parameters.model_dump(mode="json")),
+        "model_fingerprint": fingerprint,
+        "orientation": signal.spec.orientation,
+        "revision": signal.spec.revision,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.thread_time() - cpu_started,
+        "gpu_seconds": 0.0,
+        "model_calls": result.model_calls,
+    }
+    _store(warehouse, result, documents["document_id"], version, snapshot_id)
+
+
+def _store(
+    warehouse: Warehouse,
+    result: SignalResult,
+    document_ids: pa.ChunkedArray,
+    version: dict[str, object],
+    snapshot_id: str,
+) -> None:
+    rows = {
+        "signal_id": pa.array([version["signal_id"]] * len(document_ids), pa.string()),
+        "snapshot_id": pa.array([snapshot_id] * len(document_ids), pa.string()),
+        "document_id": document_ids,
+        "value": pa.array(result.values),
+    }
+    with warehouse.transaction() as cursor:
+        known = cursor.execute(
+            "select count(*) from signal_versions where signal_id = $signal_id",
+            {"signal_id": version["signal_id"]},
+        ).fetchall()[0][0]
+        if not known:
+            append(cursor, "signal_versions", pa.Table.from_pylist([version]))
+        append(cursor, "signals", pa.table(rows))
+
+
+def _inputs(
+    warehouse: Warehouse,
+    run: RunContext,
+    ids: SnapshotIds,
+    signal: ConfiguredSignal,
+    documents: pa.Table,
+    *,
+    advance: ProgressReport,
+) -> SignalInputs:
+    """Return what the signal needs, and nothing else of what is large."""
+    needs = signal.spec.needs
+    vectors = None
+    if needs & {"embeddings", "topics"}:
+        vectors = snapshot_vectors(
+            warehouse, snapshot_id=ids.snapshot_id, encoder_id=ids.encoder_id
+        )
+    return SignalInputs(
+        document_ids=documents["document_id"].to_pylist(),
+        seed=run.config.seed,
+        tokens=documents["tokens"].to_numpy(),
+        labels=np.array(documents["label"].to_pylist(), dtype=np.object_),
+        embeddings=vectors,
+        topics=_stored_topics(warehouse, ids, vectors) if "topics" in needs else None,
+        neighbours=(
+            stored_neighbours(warehouse, ids.neighbours_id)
+            if "neighbours" in needs and ids.neighbours_id
+            else None
+        ),
+        texts=lambda: _texts(warehouse, documents, run.config.compute.batch_documents),
+        progress=advance,
+    )
+
+
+def _stored_topics(
+    warehouse: Warehouse, ids: SnapshotIds, vectors: NDArray[np.float32] | None
+) -> Topics:
+    table = warehouse.rows("stg_snapshot__topics", {"topics_id": ids.topics_id})
+    if vectors is not None and table.num_rows != len(vectors):
+        raise IntegrityError(
+            f"{warehouse.root} holds topics of {table.num_rows:,} of {len(vectors):,} documents; "
+            "move the warehouse away and run again"
+        )
+    return topics_from_names(table["topic"].to_pylist(), vectors)
+
+
+def _texts(
+    warehouse: Warehouse, documents: pa.Table, batch_documents: int
+) -> Iterator[Sequence[str]]:
+    wanted = documents["document_id"].combine_chunks()
+    for batch in warehouse.texts_of(wanted, batch_documents=batch_documents):
+        yield batch["text"].to_pylist()

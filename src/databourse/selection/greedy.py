@@ -1,0 +1,218 @@
+"""Greedy spending of a budget on documents in order of price per token.
+
+Documents are walked dearest per token first. Under the skip rule a document that does not fit is
+passed over and the walk goes on; under the stop rule the walk ends there, so that the documents
+bought are always among those of the skip rule. A document longer than the whole budget is not
+eligible and never ends the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from databourse.errors import InputError
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+Rule = Literal["skip", "stop"]
+Reason = Literal["longer_than_budget", "did_not_fit", "after_the_stop"]
+BudgetKind = Literal["tokens", "documents", "share"]
+
+
+def order_by_price_per_token(
+    log_price_per_token: FloatArray, tokens: IntArray, document_ids: Sequence[str]
+) -> IntArray:
+    """Return the positions of documents in the order in which a budget buys.
+
+    Args:
+        log_price_per_token: shape (n,), natural log, not NaN; -inf is a price that underflowed.
+        tokens: lengths, shape (n,); the shorter of equally priced documents comes first.
+        document_ids: n distinct ids; of what is still equal the smallest id comes first.
+
+    Returns:
+        A permutation of 0 .. n - 1; the order of the input does not matter.
+
+    Raises:
+        InputError: lengths differ, a price is NaN, or an id is repeated.
+    """
+    n_documents = len(document_ids)
+    if log_price_per_token.shape != (n_documents,) or tokens.shape != (n_documents,):
+        raise InputError(
+            f"prices, tokens and ids must be of one length, got shapes "
+            f"{log_price_per_token.shape}, {tokens.shape} and ({n_documents},)"
+        )
+    if np.isnan(log_price_per_token).any():
+        position = int(np.flatnonzero(np.isnan(log_price_per_token))[0])
+        raise InputError(f"the price of document {document_ids[position]} is NaN; price it again")
+    if len(set(document_ids)) != n_documents:
+        raise InputError("document ids must be distinct, or equal prices have no order")
+    by_id = sorted(range(n_documents), key=document_ids.__getitem__)
+    id_rank = np.empty(n_documents, dtype=np.int64)
+    id_rank[by_id] = np.arange(n_documents)
+    return np.lexsort((id_rank, tokens, -log_price_per_token)).astype(np.int64)
+
+
+def costs_within(tokens: IntArray, kind: BudgetKind, amount: float) -> tuple[IntArray, int]:
+    """Return what each document costs and what may be spent, for any kind of budget.
+
+    Args:
+        tokens: lengths, shape (n,), integers >= 1.
+        kind: "tokens", "documents" (each costs 1) or "share" (of all tokens given).
+        amount: tokens or documents, a whole number >= 1; or the share, in (0, 1].
+
+    Returns:
+        Costs, shape (n,), and the budget in the same unit. A share is taken as the decimal that is
+        written (0.29 of 100 tokens is 29) and rounded down.
+
+    Raises:
+        InputError: an argument is outside its domain, or the share is less than one token.
+    """
+    _check_costs(tokens)
+    if kind == "share":
+        return tokens, _tokens_of_share(tokens, amount)
+    if not (amount >= 1 and float(amount).is_integer()):
+        raise InputError(f"a budget of {kind} must be a whole number >= 1, got {amount!r}")
+    if kind == "documents":
+        return np.ones_like(tokens), int(amount)
+    if kind == "tokens":
+        return tokens, int(amount)
+    raise InputError(f"a budget counts tokens, documents or share, got {kind!r}")
+
+
+def buy_within_budget(*, costs: IntArray, budget: int, rule: Rule = "skip") -> BoolArray:
+    """Return which documents the budget buys.
+
+    Args:
+        costs: what each document costs, shape (n,), integers >= 1, in rank order.
+        budget: what may be spent, >= 0, in the same unit.
+        rule: what to do at a document that does not fit: "skip" it, or "stop".
+
+    Returns:
+        Shape (n,), true where bought; costs of these add up to at most `budget`, and under the skip
+        rule no other document would fit into what is left.
+
+    Raises:
+        InputError: an argument is outside its domain.
+    """
+    _check_costs(costs)
+    if budget < 0:
+        raise InputError(f"the budget must be >= 0, got {budget}")
+    if rule == "skip":
+        return _buy_skipping(costs, budget)
+    if rule == "stop":
+        return _buy_until_misfit(costs, budget)
+    raise InputError(f"the rule must be skip or stop, got {rule!r}")
+
+
+def reasons_left(
+    *, costs: IntArray, budget: int, is_bought: BoolArray, rule: Rule = "skip"
+) -> list[Reason | None]:
+    """Return why each document was left: None where it was bought.
+
+    Args:
+        costs: as given to `buy_within_budget`.
+        budget: as given to `buy_within_budget`.
+        is_bought: what it returned, shape (n,).
+        rule: as given to `buy_within_budget`.
+
+    Returns:
+        n reasons: "longer_than_budget"; "did_not_fit", it cost more than was left at its turn; and,
+        under the stop rule only, "after_the_stop", it never had a turn.
+    """
+    reasons: list[Reason | None] = []
+    has_stopped = False
+    for cost, bought in zip(costs.tolist(), is_bought.tolist(), strict=True):
+        if bought:
+            reasons.append(None)
+        elif cost > budget:
+            reasons.append("longer_than_budget")
+        else:
+            reasons.append("after_the_stop" if has_stopped else "did_not_fit")
+            has_stopped = rule == "stop"
+    return reasons
+
+
+def marginal_price(log_price_per_token: FloatArray, is_bought: BoolArray) -> float | None:
+    """Return the log price per token of the last document bought; None where none was.
+
+    Args:
+        log_price_per_token: shape (n,), in rank order.
+        is_bought: shape (n,).
+    """
+    bought = np.flatnonzero(is_bought)
+    return float(log_price_per_token[bought[-1]]) if bought.size else None
+
+
+def marginal_price_by_topic(
+    log_price_per_token: FloatArray, is_bought: BoolArray, topics: Sequence[str]
+) -> dict[str, float | None]:
+    """Return the log price per token of the last document bought in each topic, by name of topic.
+
+    Args:
+        log_price_per_token: shape (n,), in rank order.
+        is_bought: shape (n,).
+        topics: topic of each document, n names.
+
+    Returns:
+        Every topic in order of name; None where nothing was bought.
+    """
+    prices: dict[str, float | None] = dict.fromkeys(sorted(set(topics)))
+    for position in np.flatnonzero(is_bought).tolist():
+        prices[topics[position]] = float(log_price_per_token[position])
+    return prices
+
+
+def _buy_skipping(costs: IntArray, budget: int) -> BoolArray:
+    is_bought = np.zeros(costs.size, dtype=np.bool_)
+    cheapest_from_here = np.minimum.accumulate(costs[::-1])[::-1].tolist()
+    left = budget
+    for position, cost in enumerate(costs.tolist()):
+        if cheapest_from_here[position] > left:
+            break
+        if cost <= left:
+            is_bought[position] = True
+            left -= cost
+    return is_bought
+
+
+def _buy_until_misfit(costs: IntArray, budget: int) -> BoolArray:
+    is_bought = np.zeros(costs.size, dtype=np.bool_)
+    left = budget
+    for position, cost in enumerate(costs.tolist()):
+        if cost > budget:
+            continue
+        if cost > left:
+            break
+        is_bought[position] = True
+        left -= cost
+    return is_bought
+
+
+def _tokens_of_share(tokens: IntArray, share: float) -> int:
+    if not 0 < share <= 1:
+        raise InputError(f"a share of the pool must be in (0, 1], got {share!r}")
+    total = sum(tokens.tolist())
+    budget = int(Decimal(repr(float(share))) * total)
+    if budget < 1:
+        raise InputError(f"a share of {share!r} of {total} tokens is less than one token")
+    return budget
+
+
+def _check_costs(costs: IntArray) -> None:
+    if costs.ndim != 1 or not np.issubdtype(costs.dtype, np.integer):
+        raise InputError(
+            f"costs must be a vector of integers, got shape {costs.shape} of {costs.dtype}"
+        )
+    if costs.size and costs.min() < 1:
+        position = int(np.argmin(costs))
+        raise InputError(
+            f"every document must cost at least 1, got {int(costs[position])} at position "
+            f"{position}; drop empty documents before pricing"
+        )

@@ -1,0 +1,102 @@
+"""A warehouse of three good documents, in tables without constraints so that faults can be planted."""
+
+import duckdb
+import pytest
+
+from databourse.contracts import check_contract
+from databourse.queries import query
+
+A, B, C, D = (letter * 32 for letter in "abcd")
+TABLES = (
+    "arrivals", "decisions", "documents", "embeddings", "pool_documents", "prices", "quarantine",
+    "signals", "snapshots", "sources", "topics",
+)  # fmt: skip
+
+ROWS = f"""
+insert into sources values ('run', 'src', 0, 'f.jsonl', 'file', 'sha', 1, 6, 1);
+insert into arrivals values
+    ('file', 0, '#0', '{A}', 'x', 3, '{{}}'), ('file', 1, '#1', '{B}', null, null, null),
+    ('file', 2, '#2', '{C}', null, null, null), ('file', 3, '#3', '{A}', null, null, null),
+    ('file', 5, '#5', '{D}', null, null, null);
+insert into quarantine values ('file', 4, '#4', 'bad_json', 'no value', '{{');
+insert into decisions values
+    ('run', 'f.jsonl#3', 'src', '{A}', 'exact_dedup', 'dropped', 'exact_duplicate', '{A}', 1.0),
+    ('run', 'f.jsonl#4', 'src', null, 'ingest', 'quarantined', 'bad_json', null, null),
+    ('run', 'f.jsonl#5', 'src', '{D}', 'near_dedup', 'dropped', 'near_duplicate', '{A}', 0.9);
+insert into documents values
+    ('{A}', 50, 's'), ('{B}', 60, 's'), ('{C}', 70, 's'), ('{D}', 50, 's');
+insert into pool_documents values
+    ('run', '{A}', 'src', 'f.jsonl#0', 'x', 3, '{{}}', 10),
+    ('run', '{B}', 'src', 'f.jsonl#1', null, null, null, 20),
+    ('run', '{C}', 'src', 'f.jsonl#2', null, null, null, 30),
+    ('run', '{D}', 'src', 'f.jsonl#5', null, null, null, 10),
+    ('other', 'bad', '', '', null, -1, null, -1);
+insert into snapshots values
+    ('snap', '{A}'), ('snap', '{B}'), ('snap', '{C}'), ('past', '{A}'), ('past', '{D}');
+insert into embeddings values
+    ('{A}', 'enc', [1, 0]), ('{B}', 'enc', [0.6, 0.8]), ('{C}', 'enc', [0, -1]),
+    ('{D}', 'enc', [5, 5, 5]), ('{A}', 'other', [7]);
+insert into topics values
+    ('top', 'snap', '{A}', 'one', 1.0), ('top', 'snap', '{B}', 'one', -1.0000005),
+    ('top', 'snap', '{C}', 'two', null), ('other', 'past', '{A}', '', 'nan');
+insert into signals values
+    ('rare', '-', '{A}', 1), ('rare', '-', '{B}', 2), ('rare', '-', '{C}', 3),
+    ('rare', '-', '{D}', 'inf'), ('good', 'snap', '{A}', 0.5), ('good', 'snap', '{B}', -0.5),
+    ('good', 'snap', '{C}', 0), ('good', 'past', '{A}', 'inf'), ('unasked', '-', '{A}', 'nan');
+insert into prices values
+    ('run', '{A}', 'one', 10, 2, ln(1 - 2 * exp(-20)), -2, 1, true, map {{'rare': 0.5}}),
+    ('run', '{B}', 'one', 20, -1, -20, -23, 2, true, map {{'rare': -0.5}}),
+    ('run', '{C}', 'two', 30, 0, -20, -24, 3, false, map {{'rare': 0.0, 'good': 1.0}}),
+    ('other', '{A}', '', 0, 'nan', 1, 'inf', 0, true, map {{}});
+create table manifest_rows as
+select
+    document_id, 'src' as source, 'f.jsonl#0' as locator, null::varchar as label, tokens, topic,
+    exp(log_price) as price, log_price, exp(log_price_per_token) as price_per_token,
+    log_price_per_token, price_rank as rank, 1.0::double as weight,
+    null::bigint as prompt_characters, 0.5::double as contribution_rare, 'some text' as text
+from prices where run_id = 'run' and is_selected order by document_id;
+"""
+PARAMETERS = {
+    "documents": {"run_id": "run"},
+    "embeddings": {"encoder_id": "enc", "snapshot_id": "snap"},
+    "topics": {"topics_id": "top", "snapshot_id": "snap"},
+    "signals": {"signal_ids": ["rare", "good"], "snapshot_id": "snap"},
+    "prices": {"run_id": "run", "snapshot_id": "snap"},
+    "manifest": {"run_id": "run", "limit_tokens": 30, "limit_documents": None},
+}
+
+
+@pytest.fixture
+def warehouse():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        for table in TABLES:
+            connection.execute(query(table))
+            connection.execute(f"create table free as from {table}")  # a copy has no constraints
+            connection.execute(f"drop table {table}")
+            connection.execute(f"alter table free rename to {table}")
+        connection.execute(ROWS)
+        yield connection
+
+
+@pytest.fixture
+def judge(warehouse, tmp_path):
+    """Return a function that judges a contract over the warehouse as it is now."""
+
+    def judged(name, **choices):
+        parameters = PARAMETERS[name] | choices.pop("parameters", {})
+        if name == "manifest":
+            parameters = {"path": write_manifest(warehouse, tmp_path)} | parameters
+        contract = choices.pop("contract", name)
+        return check_contract(warehouse.cursor(), contract, parameters, **choices)
+
+    return judged
+
+
+def write_manifest(warehouse, folder):
+    """Write manifest_rows into two files; return a pattern of both."""
+    for index, rows in enumerate(("limit 1", "offset 1")):
+        path = folder / f"documents-{index:05d}.parquet"
+        warehouse.execute(
+            f"copy (from manifest_rows order by document_id {rows}) to '{path}' (format parquet)"
+        )
+    return str(folder / "documents-*.parquet")

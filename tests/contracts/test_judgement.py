@@ -1,0 +1,539 @@
+"""Each rule of each contract is broken by a planted fault, and by nothing else."""
+
+import threading
+
+import duckdb
+import pytest
+
+from databourse.contracts import check_contract, compile_suite, enforce, load_contract
+from databourse.contracts.suite import sql_rules
+from databourse.errors import ContractViolation, InputError, UnknownNameError
+
+A, B, C, D = (letter * 32 for letter in "abcd")
+NAMES = ("documents", "embeddings", "manifest", "prices", "signals", "topics")
+NOT_OTHER = "select * from {} where {} is distinct from 'other'"
+
+
+def fault(contract, rule, sql, ids, *, also=(), rows=None, relation=None):
+    """One fault: what it changes, the rule it breaks, and the rows that the rule must name."""
+    return pytest.param(
+        contract, rule, sql, ids, set(also), rows, relation, id=f"{contract}-{rule}"
+    )
+
+
+def where(table, change, which, run="run_id = 'run' and "):
+    return f"update {table} set {change} where {run}document_id = '{which}'"
+
+
+def pool(change, which=B):
+    return where("pool_documents", change, which)
+
+
+def price(change, which=B):
+    return where("prices", change, which)
+
+
+def bought(change, which=B):
+    return where("manifest_rows", change, which, run="")
+
+
+FAULTS = [
+    fault("documents", "run_id.required", pool("run_id = null"), [B],
+          relation=NOT_OTHER.format("pool_documents", "run_id")),
+    fault("documents", "run_id.length", pool("run_id = ''"), [B],
+          relation=NOT_OTHER.format("pool_documents", "run_id")),
+    fault("documents", "document_id.required", pool("document_id = null"), ["null"],
+          also=["registered"]),
+    fault("documents", "document_id.pattern",
+          pool(f"document_id = '{B}\n'") + f"; insert into documents values ('{B}\n', 1, 's')",
+          [f"{B}\n"]),
+    fault("documents", "source.required", pool("source = null"), [B],
+          also=["arrivals_have_one_fate"]),
+    fault("documents", "source.length",
+          pool("source = ''", A) + ";" + pool("source = ''", B) + ";" + pool("source = ''", C)
+          + ";" + pool("source = ''", D) + "; update sources set source = ''"
+          + "; update decisions set source = ''",
+          [A, B, C, D]),
+    fault("documents", "locator.required", pool("locator = null"), [B],
+          also=["arrivals_have_one_fate"]),
+    fault("documents", "locator.length", pool("locator = ''"), [B],
+          also=["arrivals_have_one_fate"]),
+    fault("documents", "prompt_characters.range", pool("prompt_characters = -1"), [B]),
+    fault("documents", "tokens.required", pool("tokens = null"), [B]),
+    fault("documents", "tokens.range", pool("tokens = 0"), [B]),
+    fault("documents", "primary_key",
+          pool(f"document_id = '{A}'"), [A, A]),
+    fault("documents", "rows", "delete from pool_documents; delete from arrivals", ["0 rows"],
+          also=["arrivals_have_one_fate"]),
+    fault("documents", "registered", f"delete from documents where document_id = '{C}'", [C]),
+    fault("documents", "prompts_fit", pool("prompt_characters = 61"), [B]),
+    fault("documents", "arrivals_have_one_fate",
+          f"delete from pool_documents where document_id = '{C}'", ["f.jsonl#2"]),
+    fault("embeddings", "document_id.required",
+          "update embeddings set document_id = null where vector = [5, 5, 5]; "
+          "update embeddings set vector = [0, 1] where document_id is null", ["null"],
+          relation=NOT_OTHER.format("embeddings", "encoder_id")),
+    fault("embeddings", "encoder_id.required",
+          where("embeddings", "encoder_id = null", B, run=""), [B],
+          relation="select * from embeddings where encoder_id is null or encoder_id = 'enc' and "
+          "vector != [5, 5, 5]"),
+    fault("embeddings", "encoder_id.length",
+          where("embeddings", "encoder_id = ''", B, run=""), [B],
+          relation="select * from embeddings where encoder_id in ('', 'enc') and "
+          "vector != [5, 5, 5]"),
+    fault("embeddings", "vector.required", where("embeddings", "vector = null", B, run=""), [B]),
+    fault("embeddings", "primary_key", f"insert into embeddings values ('{B}', 'enc', [1, 0])",
+          [B, B]),
+    fault("embeddings", "rows", "delete from embeddings", ["0 rows"], also=["snapshot_is_covered"]),
+    fault("embeddings", "snapshot_is_covered",
+          f"delete from embeddings where document_id = '{C}'", [C]),
+    fault("embeddings", "one_length", where("embeddings", "vector = [0.6, 0.0, 0.8]", B, run=""),
+          [B]),
+    fault("embeddings", "finite", where("embeddings", "vector = [1, null]", B, run=""), [B]),
+    fault("embeddings", "unit_norm", where("embeddings", "vector = [0, 1.002]", B, run=""), [B]),
+    fault("topics", "topics_id.required", where("topics", "topics_id = null", B, run=""), [B],
+          relation=NOT_OTHER.format("topics", "topics_id")),
+    fault("topics", "snapshot_id.required", where("topics", "snapshot_id = null", B, run=""), [B],
+          also=["snapshot_is_covered"]),
+    fault("topics", "document_id.required", where("topics", "document_id = null", B, run=""),
+          ["null"], also=["snapshot_is_covered"]),
+    fault("topics", "topic.required", where("topics", "topic = null", B, run=""), [B]),
+    fault("topics", "topic.length", where("topics", "topic = ''", B, run=""), [B]),
+    fault("topics", "similarity.range", where("topics", "similarity = 1.00001", B, run=""), [B]),
+    fault("topics", "primary_key", f"insert into topics values ('top', 'snap', '{B}', 'two', 0)",
+          [B, B]),
+    fault("topics", "rows", "delete from topics", ["0 rows"], also=["snapshot_is_covered"]),
+    fault("topics", "snapshot_is_covered", where("topics", f"document_id = '{D}'", B, run=""),
+          [B, D]),
+    fault("topics", "similarity_is_a_number", where("topics", "similarity = 'nan'", B, run=""),
+          [B]),
+    fault("signals", "signal_id.required", f"insert into signals values (null, '-', '{B}', 1)",
+          [f"null/{B}"],
+          relation="select * from signals where (signal_id is null or signal_id != 'unasked') and "
+          f"snapshot_id != 'past' and document_id != '{D}'"),
+    fault("signals", "snapshot_id.required", "update signals set snapshot_id = null where "
+          f"signal_id = 'good' and document_id = '{B}'", [f"good/{B}"],
+          relation="select * from signals where signal_id != 'unasked' and "
+          f"snapshot_id is distinct from 'past' and document_id != '{D}'"),
+    fault("signals", "document_id.required",
+          "insert into signals values ('good', 'snap', null, 1)", ["good/null"],
+          relation="select * from signals where signal_id != 'unasked' and snapshot_id != 'past' "
+          f"and document_id is distinct from '{D}'"),
+    fault("signals", "value.required", f"update signals set value = null where document_id = '{B}'",
+          [f"good/{B}", f"rare/{B}"]),
+    fault("signals", "primary_key", f"insert into signals values ('rare', 'snap', '{B}', 2)",
+          [f"rare/{B}", f"rare/{B}"]),
+    fault("signals", "rows", "delete from signals", ["0 rows"], also=["complete"]),
+    fault("signals", "complete", "delete from signals where signal_id = 'good' and "
+          f"document_id != '{A}'", [f"good/{B}", f"good/{C}"]),
+    fault("signals", "finite", "update signals set value = '-inf' where signal_id = 'good' and "
+          f"document_id = '{C}'", [f"good/{C}"]),
+    fault("signals", "not_constant", "update signals set value = 1 where signal_id = 'rare'",
+          ["rare"]),
+    fault("prices", "run_id.required", price("run_id = null"), [B],
+          relation=NOT_OTHER.format("prices", "run_id")),
+    fault("prices", "document_id.required", price("document_id = null"), ["null"],
+          also=["snapshot_is_covered"]),
+    fault("prices", "topic.required", price("topic = null"), [B]),
+    fault("prices", "topic.length", price("topic = ''"), [B]),
+    fault("prices", "tokens.required", price("tokens = null"), [B]),
+    fault("prices", "tokens.range", price("tokens = 0"), [B]),
+    fault("prices", "shares.required", price("shares = null"), [B]),
+    fault("prices", "log_price.required", price("log_price = null"), [B]),
+    fault("prices", "log_price.range", price("log_price = 5e-7", A), [A]),
+    fault("prices", "log_price_per_token.required", price("log_price_per_token = null"), [B]),
+    fault("prices", "price_rank.required", price("price_rank = null"), [B]),
+    fault("prices", "price_rank.unique", price("price_rank = 3"), [B, C]),
+    fault("prices", "price_rank.range", price("price_rank = 0"), [B]),
+    fault("prices", "is_selected.required", price("is_selected = null"), [B]),
+    fault("prices", "contributions.required", price("contributions = null"), [B]),
+    fault("prices", "primary_key", "insert into prices select * replace (4 as price_rank) from "
+          f"prices where run_id = 'run' and document_id = '{B}'", [B, B]),
+    fault("prices", "rows", "delete from prices; delete from snapshots", ["0 rows"]),
+    fault("prices", "finite", price("log_price_per_token = 'inf'"), [B]),
+    fault("prices", "prices_sum_to_one", price("log_price = -0.1", A), ["all prices"]),
+    fault("prices", "ranks_are_a_permutation", price("price_rank = 4", C), [C]),
+    fault("prices", "contributions_are_present", price("contributions = map {}"), [B]),
+    fault("prices", "snapshot_is_covered", f"delete from prices where document_id = '{C}'", [C]),
+    fault("manifest", "document_id.required", bought("document_id = null"), ["null"],
+          also=["bought_and_nothing_else"]),
+    fault("manifest", "document_id.pattern",
+          bought("document_id = 'B'") + ";" + price("document_id = 'B'"), ["B"]),
+    fault("manifest", "source.required", bought("source = null"), [B]),
+    fault("manifest", "source.length", bought("source = ''"), [B]),
+    fault("manifest", "locator.required", bought("locator = null"), [B]),
+    fault("manifest", "locator.length", bought("locator = ''"), [B]),
+    fault("manifest", "tokens.required", bought("tokens = null"), [B]),
+    fault("manifest", "tokens.range", bought("tokens = 0") + ";" + price("tokens = 0"), [B]),
+    fault("manifest", "topic.required", bought("topic = null"), [B]),
+    fault("manifest", "topic.length", bought("topic = ''"), [B]),
+    fault("manifest", "price.required", bought("price = null"), [B]),
+    fault("manifest", "price.range", bought("price = 1.00000001"), [B]),
+    fault("manifest", "log_price.required", bought("log_price = null"), [B]),
+    fault("manifest", "log_price.range", bought("log_price = 2e-9"), [B]),
+    fault("manifest", "price_per_token.required", bought("price_per_token = null"), [B]),
+    fault("manifest", "price_per_token.range", bought("price_per_token = -0.1"), [B]),
+    fault("manifest", "log_price_per_token.required", bought("log_price_per_token = null"), [B]),
+    fault("manifest", "rank.required", bought("rank = null"), [B]),
+    fault("manifest", "rank.unique", bought("rank = 1"), [A, B]),
+    fault("manifest", "rank.range", bought("rank = 0"), [B]),
+    fault("manifest", "weight.required", bought("weight = null"), [B]),
+    fault("manifest", "weight.range", bought("weight = 0"), [B]),
+    fault("manifest", "prompt_characters.range", bought("prompt_characters = -1"), [B]),
+    fault("manifest", "text.required", bought("text = null"), [B]),
+    fault("manifest", "text.length", bought("text = ''"), [B]),
+    fault("manifest", "primary_key", f"insert into manifest_rows select * replace (3 as rank) from "
+          f"manifest_rows where document_id = '{A}'; delete from manifest_rows where "
+          f"document_id = '{B}'; update prices set is_selected = false where document_id = '{B}'",
+          [A, A]),
+    fault("manifest", "rows", "delete from manifest_rows; update prices set is_selected = false",
+          ["0 rows"]),
+    fault("manifest", "finite", bought("weight = 'inf'"), [B]),
+    fault("manifest", "bought_and_nothing_else", price("is_selected = false"), [B]),
+    fault("manifest", "budget_is_kept",
+          bought("tokens = 21") + ";" + price("tokens = 21"), ["all documents"]),
+    fault("manifest", "contributions_are_finite", bought("contribution_rare = null"), [B]),
+    fault("manifest", "price_is_representable", bought("price = 0"), [B]),
+]  # fmt: skip
+
+
+def failed(result):
+    return {rule.rule for rule in result.rules if not rule.success}
+
+
+def named(result, rule):
+    return next(each for each in result.rules if each.rule == rule)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 500_000])
+@pytest.mark.parametrize("name", NAMES)
+def test_good_rows_pass_every_rule(judge, name, chunk_rows):
+    result = judge(name, chunk_rows=chunk_rows)
+
+    assert failed(result) == set()
+    assert result.success
+    assert result.rows > 1
+    assert all(not rule.example_ids and not rule.observed for rule in result.rules)
+    enforce(result)
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 500_000])
+@pytest.mark.parametrize(
+    ("contract", "rule", "sql", "ids", "also", "rows", "relation"), FAULTS
+)
+def test_a_fault_breaks_its_rule_and_no_other(
+    warehouse, judge, contract, rule, sql, ids, also, rows, relation, chunk_rows
+):
+    for statement in sql.split(";"):
+        warehouse.execute(statement)
+
+    result = judge(contract, relation=relation, chunk_rows=chunk_rows)
+
+    assert failed(result) == {rule} | also
+    assert named(result, rule).example_ids == tuple(ids)
+    assert named(result, rule).failing_rows == (rows or len(ids))
+    assert result.success == (named(result, rule).severity == "warning")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_has_a_planted_fault(name):
+    contract = load_contract(name)
+    compiled = [each["meta"]["rule"] for each in compile_suite(contract)["expectations"]]
+
+    planted = {each.values[1] for each in FAULTS if each.values[0] == name}
+
+    assert planted == {*compiled, *(rule.rule for rule in sql_rules(contract))}
+
+
+FATES = [
+    (f"insert into decisions values ('run', 'f.jsonl#3', 'src', '{A}', 'budget', 'left', 'x', "
+     "null, null)", "f.jsonl#3"),  # decided twice
+    ("update decisions set stage = 'exact_dedup' where stage = 'near_dedup'", "f.jsonl#5"),
+    ("delete from quarantine", "f.jsonl#4"),  # decided, never came in
+    (f"delete from arrivals where document_id = '{B}'", "f.jsonl#1"),  # kept, never came in
+    ("delete from decisions where stage = 'ingest'", "f.jsonl#4"),  # came in, never decided
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sql", "locator"), FATES)
+def test_lost_and_invented_rows_are_named_by_their_locator(warehouse, judge, sql, locator):
+    warehouse.execute(sql)
+
+    result = judge("documents")
+
+    assert failed(result) == {"arrivals_have_one_fate"}
+    assert named(result, "arrivals_have_one_fate").example_ids == (locator,)
+
+
+def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):
+    warehouse.execute(
+        f"insert into decisions values ('run', 'f.jsonl#0', 'src', '{A}', 'budget', 'selected', "
+        "'bought', null, null)"
+    )
+
+    assert judge("documents").success
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("prices", "update prices set log_price = '{}' where run_id = 'run' and document_id = '"),
+        ("prices", "update prices set shares = '{}' where run_id = 'run' and document_id = '"),
+        ("signals", "update signals set value = '{}' where signal_id = 'rare' and document_id = '"),
+        ("manifest", "update manifest_rows set price = '{}' where document_id = '"),
+        ("embeddings", "update embeddings set vector = ['{}', 1] where document_id = '"),
+    ],
+)
+def test_a_number_that_is_not_finite_always_breaks_the_rule_finite(
+    warehouse, judge, name, change, value
+):
+    warehouse.execute(change.format(value) + f"{B}'")
+
+    result = judge(name)
+
+    assert not result.success
+    assert not named(result, "finite").success
+    assert named(result, "finite").failing_rows == 1
+
+
+def test_bought_documents_that_are_missing_unpriced_or_changed_are_told_apart(warehouse, judge):
+    warehouse.execute(f"delete from manifest_rows where document_id = '{A}'")
+    assert named(judge("manifest"), "bought_and_nothing_else").observed == (
+        "problem=was bought, is missing"
+    )
+    warehouse.execute("update manifest_rows set tokens = 21")
+    warehouse.execute(f"delete from prices where document_id = '{A}'")
+    assert named(judge("manifest"), "bought_and_nothing_else").observed == (
+        "problem=has another length"
+    )
+    warehouse.execute("delete from prices")
+    assert named(judge("manifest"), "bought_and_nothing_else").observed == "problem=has no price"
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_kept"),
+    [
+        ({"limit_tokens": 30}, True),
+        ({"limit_tokens": 29}, False),
+        ({"limit_tokens": None, "limit_documents": 2}, True),
+        ({"limit_tokens": None, "limit_documents": 1}, False),
+        ({"limit_tokens": None, "limit_documents": None}, False),
+    ],
+)
+def test_the_budget_binds_tokens_or_documents_and_must_be_given(judge, limits, is_kept):
+    assert named(judge("manifest", parameters=limits), "budget_is_kept").success == is_kept
+
+
+def test_a_manifest_without_text_or_traders_passes_or_cannot_be_judged(warehouse, judge):
+    warehouse.execute("alter table manifest_rows drop column text")
+    assert failed(judge("manifest")) == set()
+
+    warehouse.execute("alter table manifest_rows drop column contribution_rare")
+    result = judge("manifest")
+
+    assert failed(result) == {"contributions_are_finite"}
+    assert "could not be judged" in named(result, "contributions_are_finite").observed
+
+
+@pytest.mark.parametrize("chunk_rows", [2, 500_000])
+def test_examples_are_the_smallest_ids_whatever_the_order_of_rows(warehouse, judge, chunk_rows):
+    ids = [f"{number:032x}" for number in range(9)]
+    for each in [ids[5], ids[0], ids[8], *ids[1:5], *ids[6:8]]:
+        warehouse.execute("insert into topics values ('top', 'snap', ?, '', 0)", [each])
+        warehouse.execute("insert into snapshots values ('snap', ?)", [each])
+
+    rule = named(judge("topics", chunk_rows=chunk_rows), "topic.length")
+
+    assert rule.failing_rows == 9
+    assert rule.example_ids == tuple(ids[:5])
+
+
+def test_the_same_rows_in_another_order_give_the_same_text(warehouse, judge):
+    warehouse.execute("update prices set log_price = -1, topic = '' where run_id = 'run'")
+    first = judge("prices").to_json()
+    warehouse.execute("create table turned as from prices order by document_id desc")
+    warehouse.execute("drop table prices")
+    warehouse.execute("alter table turned rename to prices")
+
+    assert judge("prices").to_json() == first
+    assert judge("prices", chunk_rows=1).to_json() == first
+
+
+TYPES = [
+    ("documents", "pool_documents", "tokens", "INTEGER", "BIGINT"),
+    ("embeddings", "embeddings", "vector", "DOUBLE[]", "FLOAT[]"),
+    ("topics", "topics", "similarity", "FLOAT", "DOUBLE"),
+    ("signals", "signals", "value", "FLOAT", "DOUBLE"),
+    ("prices", "prices", "contributions", "MAP(VARCHAR, FLOAT)", "MAP(VARCHAR, DOUBLE)"),
+    ("manifest", "manifest_rows", "contribution_rare", "FLOAT", "DOUBLE"),
+]
+
+
+@pytest.mark.parametrize(("name", "table", "column", "kind", "wanted"), TYPES)
+def test_a_changed_column_type_is_named(warehouse, judge, name, table, column, kind, wanted):
+    warehouse.execute(f"delete from {table} where columns(*)::varchar like '%zzz%'")
+    warehouse.execute(f"alter table {table} alter {column} type {kind}")
+
+    result = judge(name)
+
+    assert named(result, "column_types").example_ids == (f"{column} is {kind} instead of {wanted}",)
+    assert "column_types" in failed(result)
+    with pytest.raises(ContractViolation, match=f"'column_types'.*{column} is"):
+        enforce(result)
+
+
+def test_text_in_place_of_numbers_breaks_the_type_and_cannot_be_judged(warehouse, judge):
+    warehouse.execute("alter table pool_documents alter tokens type varchar")
+
+    result = judge("documents")
+
+    assert failed(result) == {"column_types", "tokens.range"}
+    assert named(result, "tokens.range").observed.startswith("could not be judged")
+    assert named(result, "tokens.range").failing_rows == result.rows
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 500_000])
+def test_a_missing_column_fails_every_rule_about_it(warehouse, judge, chunk_rows):
+    warehouse.execute("alter table prices drop column price_rank")
+
+    result = judge("prices", chunk_rows=chunk_rows)
+
+    about_rank = {"price_rank.required", "price_rank.unique", "price_rank.range"}
+    assert failed(result) == {"columns", "ranks_are_a_permutation", *about_rank}
+    assert named(result, "columns").example_ids == ("price_rank is missing",)
+    assert named(result, "price_rank.unique").observed == (
+        "could not be judged: there is no column price_rank"
+    )
+
+
+def test_a_missing_key_leaves_the_other_rules_judged_without_ids(warehouse, judge):
+    warehouse.execute("update topics set topic = '' where topics_id = 'top'")
+    warehouse.execute("alter table topics drop column document_id")
+
+    result = judge("topics")
+
+    assert named(result, "topic.length").failing_rows == 3
+    assert named(result, "topic.length").example_ids == ()
+    assert {"columns", "document_id.required", "primary_key"} <= failed(result)
+
+
+def test_an_extra_column_is_named(warehouse, judge):
+    warehouse.execute("alter table signals add column surprise integer")
+
+    result = judge("signals")
+
+    assert failed(result) == {"columns"}
+    assert named(result, "columns").example_ids == ("surprise is not in the contract",)
+
+
+def test_a_relation_that_cannot_be_read_fails_every_rule(warehouse, judge):
+    warehouse.execute("drop table prices")
+
+    result = judge("prices")
+
+    assert all(not rule.success and rule.failing_rows == 1 for rule in result.rules)
+    with pytest.raises(ContractViolation, match=r"'columns'.*Table with name prices does not"):
+        enforce(result)
+
+
+def test_a_forgotten_parameter_fails_closed(warehouse):
+    result = check_contract(warehouse.cursor(), "prices", {"run_id": "run"})
+
+    assert failed(result) == {"snapshot_is_covered"}
+    assert "snapshot_id" in named(result, "snapshot_is_covered").observed
+
+
+def test_parameters_are_values_and_never_sql(judge):
+    result = judge("documents", parameters={"run_id": "x' or '1' = '1"})
+
+    assert result.rows == 0
+    assert "rows" in failed(result)
+
+
+def test_uncommitted_rows_of_the_callers_transaction_are_judged(warehouse):
+    cursor = warehouse.cursor()
+    cursor.begin()
+    cursor.execute("update topics set topic = '' where topics_id = 'top'")
+    parameters = {"topics_id": "top", "snapshot_id": "snap"}
+
+    inside = check_contract(cursor, "topics", parameters)
+    cursor.rollback()
+
+    assert failed(inside) == {"topic.length"}
+    assert check_contract(cursor, "topics", parameters).success
+
+
+def test_the_cursor_is_left_free_and_the_tables_untouched(warehouse, judge):
+    cursor = warehouse.cursor()
+    before = warehouse.execute("select table_name from duckdb_tables()").fetchall()
+
+    check_contract(cursor, "topics", {"topics_id": "top", "snapshot_id": "snap"}, chunk_rows=1)
+
+    assert cursor.sql("select 1").fetchall() == [(1,)]
+    assert warehouse.execute("select table_name from duckdb_tables()").fetchall() == before
+
+
+def test_threads_that_judge_at_once_do_not_see_each_others_rows(warehouse):
+    warehouse.execute(f"insert into topics values ('bad', 'snap', '{A}', '', 0)")
+    results = {}
+
+    def work(topics_id):
+        parameters = {"topics_id": topics_id, "snapshot_id": "snap"}
+        results[topics_id] = [
+            check_contract(warehouse.cursor(), "topics", parameters) for _ in range(5)
+        ]
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in ("top", "bad")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert all(result.success and result.rows == 3 for result in results["top"])
+    assert all("topic.length" in failed(result) for result in results["bad"])
+
+
+def test_judging_is_silent_and_leaves_no_file(judge, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    judge("documents")
+
+    assert capfd.readouterr() == ("", "")
+    assert list(folder.iterdir()) == []
+
+
+def test_an_unknown_contract_is_refused_with_the_nearest_name(warehouse):
+    with pytest.raises(UnknownNameError, match="unknown contract 'price'.*did you mean 'prices'"):
+        check_contract(warehouse.cursor(), "price")
+
+
+def test_chunks_must_hold_a_row(warehouse):
+    with pytest.raises(InputError, match="chunk_rows must be >= 1, got 0"):
+        check_contract(warehouse.cursor(), "prices", chunk_rows=0)
+
+
+def test_large_relations_are_judged_whole():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        for table in ("topics", "snapshots"):
+            connection.execute(query_text(table))
+        connection.execute(
+            "insert into topics select 'top', 'snap', format('{:032x}', i), "
+            "if(i in (5, 4999), '', 'one'), 0 from range(5000) as numbers (i)"
+        )
+        connection.execute("insert into snapshots select snapshot_id, document_id from topics")
+        parameters = {"topics_id": "top", "snapshot_id": "snap"}
+        whole = check_contract(connection.cursor(), "topics", parameters)
+        parts = check_contract(connection.cursor(), "topics", parameters, chunk_rows=1500)
+
+    assert whole == parts
+    assert failed(whole) == {"topic.length"}
+    assert named(whole, "topic.length").example_ids == (f"{5:032x}", f"{4999:032x}")
+
+
+def query_text(name):
+    from databourse.queries import query
+
+    return query(name)
