@@ -34,11 +34,11 @@ seed: 17
 sources:
   - name: installed_packages
     kind: docstrings
-    packages: [pandas, numpy, scikit-learn]
+    packages: [great-expectations, matplotlib, pandas, prefect, pydantic, sqlalchemy]
     min_characters: 40
     limit: 5000
 signals: [uncertainty, rarity, diversity, length]
-market:
-  weights: {uncertainty: 1, rarity: 1, diversity: 1, length: 1}
+
+
 budget: {tokens: 60000}
 """

@@ -101,7 +101,7 @@ def test_the_default_id_names_the_model_and_digests_its_file(default):
 def test_a_file_that_is_no_tokenizer_is_refused_in_one_line(tmp_path, content):
     file = tmp_path / "tokenizer.json"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match="is not a tokenizer.json") as caught:
+    with pytest.raises(ConfigError, match=r"is not a tokenizer\.json") as caught:
         load_tokenizer(str(file))
     assert "\n" not in str(caught.value)
 
@@ -115,13 +115,13 @@ def test_a_missing_path_is_named(tmp_path, name):
 
 
 def test_a_folder_without_tokenizer_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="has no tokenizer.json"):
+    with pytest.raises(ConfigError, match=r"has no tokenizer\.json"):
         load_tokenizer(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["defualt", "", "a b/c", "gpt2"])
 def test_a_name_of_no_known_form_is_refused_with_what_is_valid(tmp_path, name):
-    with pytest.raises(UnknownNameError, match="'default'|valid: default"):
+    with pytest.raises(UnknownNameError, match=r"'default'|valid: default"):
         load_tokenizer(name, root=tmp_path)
 
 

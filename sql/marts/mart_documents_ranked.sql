@@ -32,9 +32,8 @@ contributions as (
 
     select
         prices.document_id,
-        map(
-            list(orders.trader order by orders.trader asc),
-            list(orders.ordered_shares / prices.liquidity order by orders.trader asc)
+        map_from_entries(
+            list_sort(list(row(orders.trader, orders.ordered_shares / prices.liquidity)))
         ) as contributions
     from prices
     inner join orders

@@ -1,4 +1,5 @@
 """Each rule of each contract is broken by a planted fault, and by nothing else."""
+# ruff: noqa: S608 - faults are planted with the ids of the rows that they break
 
 import threading
 
@@ -8,17 +9,22 @@ import pytest
 from databourse.contracts import check_contract, compile_suite, enforce, load_contract
 from databourse.contracts.suite import sql_rules
 from databourse.errors import ContractViolation, InputError, UnknownNameError
+from databourse.queries import query
 
 A, B, C, D = (letter * 32 for letter in "abcd")
 NAMES = ("documents", "embeddings", "manifest", "prices", "signals", "topics")
 NOT_OTHER = "select * from {} where {} is distinct from 'other'"
 
 
-def fault(contract, rule, sql, ids, *, also=(), rows=None, relation=None):
-    """One fault: what it changes, the rule it breaks, and the rows that the rule must name."""
-    return pytest.param(
-        contract, rule, sql, ids, set(also), rows, relation, id=f"{contract}-{rule}"
-    )
+def fault(contract, rules, sql, ids=(), *, also=(), relation=None):
+    """One fault: what it changes, the rule that it breaks, and the rows that the rule must name.
+
+    Faults of single values share a test, since each costs a whole judgement: `rules` is then a
+    mapping of rule to ids. `also` are rules that cannot but fail with it.
+    """
+    rules = {rules: ids} if isinstance(rules, str) else rules
+    name = f"{contract}-{next(iter(rules))}"
+    return pytest.param(contract, rules, sql, set(also), relation, id=name)
 
 
 def where(table, change, which, run="run_id = 'run' and "):
@@ -58,9 +64,10 @@ FAULTS = [
           also=["arrivals_have_one_fate"]),
     fault("documents", "locator.length", pool("locator = ''"), [B],
           also=["arrivals_have_one_fate"]),
-    fault("documents", "prompt_characters.range", pool("prompt_characters = -1"), [B]),
-    fault("documents", "tokens.required", pool("tokens = null"), [B]),
-    fault("documents", "tokens.range", pool("tokens = 0"), [B]),
+    fault("documents", {"prompt_characters.range": [A], "tokens.required": [B],
+                        "tokens.range": [C]},
+          pool("prompt_characters = -1", A) + ";" + pool("tokens = null") + ";"
+          + pool("tokens = 0", C)),
     fault("documents", "primary_key",
           pool(f"document_id = '{A}'"), [A, A]),
     fault("documents", "rows", "delete from pool_documents; delete from arrivals", ["0 rows"],
@@ -97,9 +104,10 @@ FAULTS = [
           also=["snapshot_is_covered"]),
     fault("topics", "document_id.required", where("topics", "document_id = null", B, run=""),
           ["null"], also=["snapshot_is_covered"]),
-    fault("topics", "topic.required", where("topics", "topic = null", B, run=""), [B]),
-    fault("topics", "topic.length", where("topics", "topic = ''", B, run=""), [B]),
-    fault("topics", "similarity.range", where("topics", "similarity = 1.00001", B, run=""), [B]),
+    fault("topics", {"topic.length": [A], "topic.required": [B], "similarity.range": [C]},
+          where("topics", "topic = ''", A, run="topics_id = 'top' and ") + ";"
+          + where("topics", "topic = null", B, run="") + ";"
+          + where("topics", "similarity = 1.00001", C, run="")),
     fault("topics", "primary_key", f"insert into topics values ('top', 'snap', '{B}', 'two', 0)",
           [B, B]),
     fault("topics", "rows", "delete from topics", ["0 rows"], also=["snapshot_is_covered"]),
@@ -132,21 +140,19 @@ FAULTS = [
           ["rare"]),
     fault("prices", "run_id.required", price("run_id = null"), [B],
           relation=NOT_OTHER.format("prices", "run_id")),
+    fault("prices", {"topic.required": [B], "shares.required": [B], "price_rank.required": [B],
+                     "contributions.required": [B], "tokens.required": [C],
+                     "log_price.required": [C], "log_price_per_token.required": [C],
+                     "is_selected.required": [C]},
+          price("topic = null, shares = null, price_rank = null, contributions = null", B) + ";"
+          + price("tokens = null, log_price = null, log_price_per_token = null, "
+                  "is_selected = null", C)),
+    fault("prices", {"topic.length": [A], "tokens.range": [B], "price_rank.range": [C]},
+          price("topic = ''", A) + ";" + price("tokens = 0", B) + ";" + price("price_rank = 0", C)),
     fault("prices", "document_id.required", price("document_id = null"), ["null"],
           also=["snapshot_is_covered"]),
-    fault("prices", "topic.required", price("topic = null"), [B]),
-    fault("prices", "topic.length", price("topic = ''"), [B]),
-    fault("prices", "tokens.required", price("tokens = null"), [B]),
-    fault("prices", "tokens.range", price("tokens = 0"), [B]),
-    fault("prices", "shares.required", price("shares = null"), [B]),
-    fault("prices", "log_price.required", price("log_price = null"), [B]),
     fault("prices", "log_price.range", price("log_price = 5e-7", A), [A]),
-    fault("prices", "log_price_per_token.required", price("log_price_per_token = null"), [B]),
-    fault("prices", "price_rank.required", price("price_rank = null"), [B]),
     fault("prices", "price_rank.unique", price("price_rank = 3"), [B, C]),
-    fault("prices", "price_rank.range", price("price_rank = 0"), [B]),
-    fault("prices", "is_selected.required", price("is_selected = null"), [B]),
-    fault("prices", "contributions.required", price("contributions = null"), [B]),
     fault("prices", "primary_key", "insert into prices select * replace (4 as price_rank) from "
           f"prices where run_id = 'run' and document_id = '{B}'", [B, B]),
     fault("prices", "rows", "delete from prices; delete from snapshots", ["0 rows"]),
@@ -155,33 +161,28 @@ FAULTS = [
     fault("prices", "ranks_are_a_permutation", price("price_rank = 4", C), [C]),
     fault("prices", "contributions_are_present", price("contributions = map {}"), [B]),
     fault("prices", "snapshot_is_covered", f"delete from prices where document_id = '{C}'", [C]),
+    fault("manifest", {"source.required": [A], "topic.required": [A], "price.required": [A],
+                       "price_per_token.required": [A], "rank.required": [A],
+                       "locator.required": [B], "tokens.required": [B], "log_price.required": [B],
+                       "log_price_per_token.required": [B], "weight.required": [B],
+                       "text.required": [B]},
+          bought("source = null, topic = null, price = null, price_per_token = null, rank = null",
+                 A)
+          + ";" + bought("locator = null, tokens = null, log_price = null, "
+                         "log_price_per_token = null, weight = null, text = null")),
+    fault("manifest", {"source.length": [A], "topic.length": [A], "price.range": [A],
+                       "price_per_token.range": [A], "rank.range": [A],
+                       "locator.length": [B], "log_price.range": [B], "weight.range": [B],
+                       "prompt_characters.range": [B], "text.length": [B]},
+          bought("source = '', topic = '', price = 1.00000001, price_per_token = -0.1, rank = 0", A)
+          + ";" + bought("locator = '', log_price = 2e-9, weight = 0, prompt_characters = -1, "
+                         "text = ''")),
     fault("manifest", "document_id.required", bought("document_id = null"), ["null"],
           also=["bought_and_nothing_else"]),
     fault("manifest", "document_id.pattern",
           bought("document_id = 'B'") + ";" + price("document_id = 'B'"), ["B"]),
-    fault("manifest", "source.required", bought("source = null"), [B]),
-    fault("manifest", "source.length", bought("source = ''"), [B]),
-    fault("manifest", "locator.required", bought("locator = null"), [B]),
-    fault("manifest", "locator.length", bought("locator = ''"), [B]),
-    fault("manifest", "tokens.required", bought("tokens = null"), [B]),
     fault("manifest", "tokens.range", bought("tokens = 0") + ";" + price("tokens = 0"), [B]),
-    fault("manifest", "topic.required", bought("topic = null"), [B]),
-    fault("manifest", "topic.length", bought("topic = ''"), [B]),
-    fault("manifest", "price.required", bought("price = null"), [B]),
-    fault("manifest", "price.range", bought("price = 1.00000001"), [B]),
-    fault("manifest", "log_price.required", bought("log_price = null"), [B]),
-    fault("manifest", "log_price.range", bought("log_price = 2e-9"), [B]),
-    fault("manifest", "price_per_token.required", bought("price_per_token = null"), [B]),
-    fault("manifest", "price_per_token.range", bought("price_per_token = -0.1"), [B]),
-    fault("manifest", "log_price_per_token.required", bought("log_price_per_token = null"), [B]),
-    fault("manifest", "rank.required", bought("rank = null"), [B]),
     fault("manifest", "rank.unique", bought("rank = 1"), [A, B]),
-    fault("manifest", "rank.range", bought("rank = 0"), [B]),
-    fault("manifest", "weight.required", bought("weight = null"), [B]),
-    fault("manifest", "weight.range", bought("weight = 0"), [B]),
-    fault("manifest", "prompt_characters.range", bought("prompt_characters = -1"), [B]),
-    fault("manifest", "text.required", bought("text = null"), [B]),
-    fault("manifest", "text.length", bought("text = ''"), [B]),
     fault("manifest", "primary_key", f"insert into manifest_rows select * replace (3 as rank) from "
           f"manifest_rows where document_id = '{A}'; delete from manifest_rows where "
           f"document_id = '{B}'; update prices set is_selected = false where document_id = '{B}'",
@@ -205,10 +206,9 @@ def named(result, rule):
     return next(each for each in result.rules if each.rule == rule)
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 500_000])
 @pytest.mark.parametrize("name", NAMES)
-def test_good_rows_pass_every_rule(judge, name, chunk_rows):
-    result = judge(name, chunk_rows=chunk_rows)
+def test_good_rows_pass_every_rule(judge, name):
+    result = judge(name)
 
     assert failed(result) == set()
     assert result.success
@@ -217,22 +217,41 @@ def test_good_rows_pass_every_rule(judge, name, chunk_rows):
     enforce(result)
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 500_000])
-@pytest.mark.parametrize(
-    ("contract", "rule", "sql", "ids", "also", "rows", "relation"), FAULTS
-)
-def test_a_fault_breaks_its_rule_and_no_other(
-    warehouse, judge, contract, rule, sql, ids, also, rows, relation, chunk_rows
+@pytest.mark.parametrize(("contract", "rules", "sql", "also", "relation"), FAULTS)
+def test_a_fault_breaks_its_rule_and_no_other(  # noqa: PLR0917 - one fault has many parts
+    warehouse, judge, contract, rules, sql, also, relation
 ):
     for statement in sql.split(";"):
         warehouse.execute(statement)
 
-    result = judge(contract, relation=relation, chunk_rows=chunk_rows)
+    result = judge(contract, relation=relation)
 
-    assert failed(result) == {rule} | also
-    assert named(result, rule).example_ids == tuple(ids)
-    assert named(result, rule).failing_rows == (rows or len(ids))
-    assert result.success == (named(result, rule).severity == "warning")
+    assert failed(result) == set(rules) | also
+    for rule, ids in rules.items():
+        assert named(result, rule).example_ids == tuple(ids)
+        assert named(result, rule).failing_rows == len(ids)
+    assert result.success == (set(rules) <= {"not_constant", "price_is_representable"})
+
+
+CHUNKED = {
+    "documents": pool("tokens = 0") + ";" + pool(f"document_id = '{A}', label = 'x'", C),
+    "embeddings": f"insert into embeddings values ('{B}', 'enc', null)",
+    "topics": where("topics", f"document_id = '{A}', topic = ''", C, run=""),
+    "signals": f"insert into signals values ('rare', 'snap', '{B}', null)",
+    "prices": price("price_rank = 3, topic = null, shares = 'nan'"),
+    "manifest": bought("rank = 1, weight = -1"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chunks_change_no_result(warehouse, judge, name):
+    for statement in CHUNKED[name].split(";"):
+        warehouse.execute(statement)
+
+    whole = judge(name)
+
+    assert judge(name, chunk_rows=1) == whole
+    assert len(failed(whole)) > 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -240,14 +259,14 @@ def test_every_rule_has_a_planted_fault(name):
     contract = load_contract(name)
     compiled = [each["meta"]["rule"] for each in compile_suite(contract)["expectations"]]
 
-    planted = {each.values[1] for each in FAULTS if each.values[0] == name}
+    planted = {rule for each in FAULTS if each.values[0] == name for rule in each.values[1]}
 
     assert planted == {*compiled, *(rule.rule for rule in sql_rules(contract))}
 
 
 FATES = [
-    (f"insert into decisions values ('run', 'f.jsonl#3', 'src', '{A}', 'budget', 'left', 'x', "
-     "null, null)", "f.jsonl#3"),  # decided twice
+    (("insert into decisions select * replace ('budget' as stage) from decisions where "
+     "stage = 'exact_dedup'"), "f.jsonl#3"),  # decided twice
     ("update decisions set stage = 'exact_dedup' where stage = 'near_dedup'", "f.jsonl#5"),
     ("delete from quarantine", "f.jsonl#4"),  # decided, never came in
     (f"delete from arrivals where document_id = '{B}'", "f.jsonl#1"),  # kept, never came in
@@ -274,26 +293,27 @@ def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):
     assert judge("documents").success
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("name", "change", "value"),
     [
-        ("prices", "update prices set log_price = '{}' where run_id = 'run' and document_id = '"),
-        ("prices", "update prices set shares = '{}' where run_id = 'run' and document_id = '"),
-        ("signals", "update signals set value = '{}' where signal_id = 'rare' and document_id = '"),
-        ("manifest", "update manifest_rows set price = '{}' where document_id = '"),
-        ("embeddings", "update embeddings set vector = ['{}', 1] where document_id = '"),
+        ("prices", "update prices set log_price = '{}' where run_id = 'run' and", "nan"),
+        ("prices", "update prices set log_price = '{}' where run_id = 'run' and", "inf"),
+        ("prices", "update prices set shares = '{}' where run_id = 'run' and", "-inf"),
+        ("signals", "update signals set value = '{}' where signal_id = 'rare' and", "nan"),
+        ("manifest", "update manifest_rows set price = '{}' where", "nan"),
+        ("embeddings", "update embeddings set vector = ['{}'::float, 1] where", "nan"),
+        ("embeddings", "update embeddings set vector = ['{}'::float, 1] where", "-inf"),
     ],
 )
 def test_a_number_that_is_not_finite_always_breaks_the_rule_finite(
     warehouse, judge, name, change, value
 ):
-    warehouse.execute(change.format(value) + f"{B}'")
+    warehouse.execute(f"{change.format(value)} document_id = '{B}'")
 
     result = judge(name)
 
     assert not result.success
-    assert not named(result, "finite").success
+    assert named(result, "finite").example_ids[0].endswith(B)
     assert named(result, "finite").failing_rows == 1
 
 
@@ -314,8 +334,6 @@ def test_bought_documents_that_are_missing_unpriced_or_changed_are_told_apart(wa
 @pytest.mark.parametrize(
     ("limits", "is_kept"),
     [
-        ({"limit_tokens": 30}, True),
-        ({"limit_tokens": 29}, False),
         ({"limit_tokens": None, "limit_documents": 2}, True),
         ({"limit_tokens": None, "limit_documents": 1}, False),
         ({"limit_tokens": None, "limit_documents": None}, False),
@@ -336,7 +354,7 @@ def test_a_manifest_without_text_or_traders_passes_or_cannot_be_judged(warehouse
     assert "could not be judged" in named(result, "contributions_are_finite").observed
 
 
-@pytest.mark.parametrize("chunk_rows", [2, 500_000])
+@pytest.mark.parametrize("chunk_rows", [4, 500_000])
 def test_examples_are_the_smallest_ids_whatever_the_order_of_rows(warehouse, judge, chunk_rows):
     ids = [f"{number:032x}" for number in range(9)]
     for each in [ids[5], ids[0], ids[8], *ids[1:5], *ids[6:8]]:
@@ -361,18 +379,16 @@ def test_the_same_rows_in_another_order_give_the_same_text(warehouse, judge):
 
 
 TYPES = [
-    ("documents", "pool_documents", "tokens", "INTEGER", "BIGINT"),
     ("embeddings", "embeddings", "vector", "DOUBLE[]", "FLOAT[]"),
-    ("topics", "topics", "similarity", "FLOAT", "DOUBLE"),
-    ("signals", "signals", "value", "FLOAT", "DOUBLE"),
     ("prices", "prices", "contributions", "MAP(VARCHAR, FLOAT)", "MAP(VARCHAR, DOUBLE)"),
     ("manifest", "manifest_rows", "contribution_rare", "FLOAT", "DOUBLE"),
 ]
 
 
 @pytest.mark.parametrize(("name", "table", "column", "kind", "wanted"), TYPES)
-def test_a_changed_column_type_is_named(warehouse, judge, name, table, column, kind, wanted):
-    warehouse.execute(f"delete from {table} where columns(*)::varchar like '%zzz%'")
+def test_a_changed_column_type_is_named(  # noqa: PLR0917
+    warehouse, judge, name, table, column, kind, wanted
+):
     warehouse.execute(f"alter table {table} alter {column} type {kind}")
 
     result = judge(name)
@@ -481,7 +497,7 @@ def test_threads_that_judge_at_once_do_not_see_each_others_rows(warehouse):
     def work(topics_id):
         parameters = {"topics_id": topics_id, "snapshot_id": "snap"}
         results[topics_id] = [
-            check_contract(warehouse.cursor(), "topics", parameters) for _ in range(5)
+            check_contract(warehouse.cursor(), "topics", parameters) for _ in range(2)
         ]
 
     threads = [threading.Thread(target=work, args=(each,)) for each in ("top", "bad")]
@@ -506,7 +522,7 @@ def test_judging_is_silent_and_leaves_no_file(judge, tmp_path, monkeypatch, capf
 
 
 def test_an_unknown_contract_is_refused_with_the_nearest_name(warehouse):
-    with pytest.raises(UnknownNameError, match="unknown contract 'price'.*did you mean 'prices'"):
+    with pytest.raises(UnknownNameError, match=r"unknown contract 'price'.*did you mean 'prices'"):
         check_contract(warehouse.cursor(), "price")
 
 
@@ -518,7 +534,7 @@ def test_chunks_must_hold_a_row(warehouse):
 def test_large_relations_are_judged_whole():
     with duckdb.connect(config={"threads": 1}) as connection:
         for table in ("topics", "snapshots"):
-            connection.execute(query_text(table))
+            connection.execute(query(table))
         connection.execute(
             "insert into topics select 'top', 'snap', format('{:032x}', i), "
             "if(i in (5, 4999), '', 'one'), 0 from range(5000) as numbers (i)"
@@ -531,9 +547,3 @@ def test_large_relations_are_judged_whole():
     assert whole == parts
     assert failed(whole) == {"topic.length"}
     assert named(whole, "topic.length").example_ids == (f"{5:032x}", f"{4999:032x}")
-
-
-def query_text(name):
-    from databourse.queries import query
-
-    return query(name)

@@ -73,7 +73,7 @@ def test_the_config_that_init_writes_is_valid_once_there_is_data(databourse, tmp
     [
         ({"budgt": {"tokens": 3}}, 2, "did you mean 'budget'?"),
         ({"signals": ["rarety"]}, 2, "did you mean 'rarity'?"),
-        ({"signals": [{"rarity": {"kk": 3}}]}, 2, "kk"),
+        ({"signals": [{"name": "rarity", "kk": 3}]}, 2, "did you mean 'k'?"),
         ({"encoder": "no/such/folder/anywhere"}, None, "no/such/folder/anywhere"),
         ({"tokenizer": "missing.json"}, None, "missing.json"),
     ],

@@ -12,18 +12,16 @@ from databourse.market.liquidity import EffectiveShare
 from databourse.market.masses import PowerMass
 from databourse.queries import query
 
-LEFT = "snapshot-1"
-
 
 def random_pool(n_documents, n_topics, n_traders, seed):
-    """Return a pool with ties, a constant signal, outliers, offsets and tiny topics."""
+    """Return a pool with ties, outliers, a large offset, and a signal that is rounding noise."""
     rng = np.random.default_rng(seed)
     topic_index = np.sort(rng.integers(0, n_topics, n_documents))
     topic_index[:n_topics] = np.arange(n_topics)  # none is empty
     values = rng.normal(size=(n_documents, n_traders))
     values[:, 0] = np.round(values[:, 0], 1)
     values[:, 1] = 1e6 + 1e-3 * values[:, 1]
-    values[topic_index == 1, 2] = 0.1 + 0.2
+    values[topic_index == 1, 2] = rng.choice([0.3, 0.1 + 0.2], (topic_index == 1).sum())
     values[rng.integers(0, n_documents, 3), n_traders - 1] = 1e9
     return {
         "values": values,
@@ -92,6 +90,18 @@ def test_sql_and_python_markets_agree_on_where_prices_underflow(bourse):
 
     assert (np.exp(market.log_price) == 0).sum() > 150  # or this shows nothing
     np.testing.assert_allclose(bourse.by_document("log_price"), market.log_price, rtol=1e-9)
+
+
+def test_liquidity_next_to_nothing_gives_the_limit_in_both_markets(bourse, golden):
+    bourse.fill(golden.ids, golden.topics, golden.tokens, golden.signals)
+    choices = {"liquidity": 1e-310, "topic_mass": "balanced", "length_bias": 1.0}
+    summary = bourse.clear(weights=golden.weight_of, **choices)
+    market = clear_market(**golden.arrays, **choices)
+
+    expected = [-np.inf] * 3 + [np.log(0.5)] * 2 + [-np.inf] * 2
+    assert bourse.by_document("log_price") == expected
+    assert market.log_price.tolist() == expected
+    assert [topic.entropy for topic in summary.topics] == market.entropy.tolist() == [0, 0]
 
 
 def test_contributions_add_up_to_the_shares_over_the_liquidity(bourse):

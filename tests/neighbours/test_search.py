@@ -95,8 +95,8 @@ def test_equal_vectors_are_neighbours_of_each_other_in_order_of_position_and_nev
 
 
 def test_similarities_that_differ_below_six_decimals_are_ties_broken_by_position():
-    far, near = np.cos(0.5 + 2e-7), np.cos(0.5)  # position 2 is nearer by 1e-7
-    vectors = unit([[1, 0], [far, np.sin(0.5 + 2e-7)], [near, np.sin(0.5)]])
+    far, near = np.cos(0.7 + 2e-7), np.cos(0.7)  # position 2 is nearer by 1e-7
+    vectors = unit([[1, 0], [far, np.sin(0.7 + 2e-7)], [near, np.sin(0.7)]])
     assert nearest_neighbours(vectors, 2).positions[0].tolist() == [1, 2]
 
 
@@ -116,9 +116,7 @@ def test_progress_adds_up_to_the_number_of_documents():
 def test_neighbours_of_ten_duplicated_thousands_stay_affordable(monkeypatch):
     computed = []
     real = search.paired_dots
-    monkeypatch.setattr(
-        search, "paired_dots", lambda a, b: computed.append(len(a)) or real(a, b)
-    )
+    monkeypatch.setattr(search, "paired_dots", lambda a, b: computed.append(len(a)) or real(a, b))
     nearest_neighbours(np.tile(unit([[1, 2, 2]]), (2000, 1)), 3)
     assert sum(computed) < 100  # pairs of equal vectors are computed once per block
 

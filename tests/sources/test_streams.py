@@ -6,7 +6,9 @@ import zlib
 import pytest
 
 from databourse.errors import SourceError
-from databourse.sources.files import FoundFile
+from databourse.sources.files import FoundFile, find_files
+from databourse.sources.reading import ReadRules, read_rows
+from databourse.sources.rows import row_shape
 from databourse.sources.streams import LongLine, bounded_lines, kind_of, open_text
 
 LINES = b"".join(b'{"text": "%d"}\n' % number for number in range(5000))
@@ -103,22 +105,13 @@ def test_content_that_disagrees_with_the_ending_is_one_error(
     assert str(caught.value).startswith(name)
 
 
-def rows_until_error(tmp_path, name):
-    from databourse.sources.files import find_files
-    from databourse.sources.reading import ReadRules, read_rows
-    from databourse.sources.rows import row_shape
-
-    (file,) = find_files([name], root=tmp_path, data_roots=["."])
+def rows_until_error(root, name):
+    (file,) = find_files([name], root=root, data_roots=["."])
     rows = []
     with pytest.raises(SourceError) as caught:
-        rows.extend(read_rows_into(rows, read_rows(file, row_shape(text="{text}"), ReadRules())))
+        for row in read_rows(file, row_shape(text="{text}"), ReadRules()):
+            rows.append(row)  # noqa: PERF402 - keeps what came before the error
     return rows, str(caught.value)
-
-
-def read_rows_into(rows, stream):
-    for row in stream:
-        rows.append(row)
-    return []
 
 
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.jsonl.zst", "x.csv.gz", "x.csv.zst"])

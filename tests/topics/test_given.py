@@ -38,7 +38,7 @@ def test_without_vectors_only_small_labels_are_one_topic():
 
 def test_the_order_of_documents_does_not_change_their_topic():
     rng = np.random.default_rng(0)
-    labels = np.array(list("aaabbbcd") + [None, None], dtype=object)
+    labels = np.array([*"aaabbbcd", None, None], dtype=object)
     vectors = rng.normal(size=(10, 4))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     order = rng.permutation(10)

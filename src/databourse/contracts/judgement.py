@@ -31,6 +31,7 @@ from databourse.errors import InputError, UnknownNameError
 from databourse.queries import query
 
 CHUNK_ROWS = 500_000
+_UNREADABLE = (duckdb.Error, InputError)
 _QUERY_NAME = re.compile(r"assert_[a-z0-9_]+")
 
 
@@ -67,7 +68,7 @@ def check_contract(
     rows = Relation(cursor, relation or held.relation, parameters or {})
     try:
         types, n_rows = rows.types(), rows.row_count()
-    except duckdb.Error as error:
+    except _UNREADABLE as error:
         types, n_rows, problem = {}, 0, Outcome.unjudged(error)
         columns = dict.fromkeys(("columns", "column_types"), problem)
         values = {each["meta"]["rule"]: problem for each in expectations}
@@ -224,7 +225,7 @@ def _by_frames(
         for frame in rows.frames(columns, key, chunk_rows=chunk_rows):
             for rule, outcome in judge_frame(contract.name, expectations, frame, key).items():
                 outcomes[rule] = outcomes[rule].plus(outcome) if rule in outcomes else outcome
-    except duckdb.Error as error:
+    except _UNREADABLE as error:
         return {each["meta"]["rule"]: Outcome.unjudged(error) for each in expectations}
     return outcomes
 
@@ -237,7 +238,7 @@ def _by_set(rows: Relation, expectation: Expectation, key: Sequence[str], n_rows
     columns = [kwargs["column"]] if expectation["type"] == UNIQUE else kwargs["column_list"]
     try:
         found = rows.repeats(columns, key)
-    except duckdb.Error as error:
+    except _UNREADABLE as error:
         return Outcome.unjudged(error)
     return Outcome(found.failing_rows, found.example_ids, found.observed)
 
@@ -246,6 +247,6 @@ def _by_query(rows: Relation, rule: SqlRule) -> Outcome:
     try:
         text = query(rule.query) if _QUERY_NAME.fullmatch(rule.query) else rule.query
         found = rows.violations(text)
-    except (duckdb.Error, UnknownNameError) as error:
+    except (*_UNREADABLE, UnknownNameError) as error:
         return Outcome.unjudged(error)
     return Outcome(found.failing_rows, found.example_ids, found.observed)

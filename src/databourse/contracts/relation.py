@@ -11,6 +11,7 @@ import duckdb
 import pandas as pd
 
 from databourse.contracts.results import MAX_EXAMPLES
+from databourse.errors import InputError
 
 _FETCHED_ROWS = 10_000
 _VECTOR_ROWS = 2048  # DuckDB hands out rows in vectors of this size
@@ -30,7 +31,7 @@ class Relation:
     """A SELECT on somebody's cursor; every statement finds its rows as `contract_rows`.
 
     The cursor is the caller's, so uncommitted rows of its transaction are judged too. Each method
-    leaves it without an open result.
+    leaves it without an open result, and raises InputError if a text is not one SELECT.
     """
 
     cursor: duckdb.DuckDBPyConnection
@@ -101,9 +102,12 @@ class Relation:
 
     def _execute(self, statement: str) -> duckdb.DuckDBPyConnection:
         text = f"with contract_rows as (\n{self.select}\n)\n{statement}"
-        named = self.cursor.extract_statements(text)[0].named_parameters
+        statements = self.cursor.extract_statements(text)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise InputError(f"expected one SELECT, got {len(statements)} statements: {text}")
+        named = statements[0].named_parameters
         used = {name: value for name, value in self.parameters.items() if name in named}
-        return self.cursor.execute(text, used)
+        return self.cursor.execute(statements[0], used)
 
 
 def id_text(values: Iterable[object]) -> str:

@@ -23,7 +23,7 @@ EQUAL_SHARES = 1e-9
 # a smaller b changes no price by more than a rounding error.
 _GAPS_TO_CERTAINTY = -math.log(np.finfo(np.float64).eps)
 
-_RELATIVE_TOLERANCE = 1e-3
+_RELATIVE_TOLERANCE = 1e-13
 _SIGNIFICANT_DIGITS = 12
 
 

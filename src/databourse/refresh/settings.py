@@ -91,6 +91,7 @@ def encoder_of(run: RunContext) -> Encoder:
     return load_encoder(
         run.config.encoder,
         root=Path(run.root),
-        cache=run.warehouse_path / "models",
+        cache_dir=run.warehouse_path / "models",
         threads=run.config.compute.threads,
+        device=run.config.compute.device,
     )

@@ -57,7 +57,9 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     yield Check("signals", ", ".join(signal.spec.name for signal in signals))
     yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))
     yield Check("tokenizer", check_tokenizer(config.tokenizer, root=path.parent))
-    yield Check("encoder", check_encoder(config.encoder, root=path.parent))
+    yield Check(
+        "encoder", check_encoder(config.encoder, device=config.compute.device, root=path.parent)
+    )
     contracts = sorted(contract.name for contract in contracts_root().glob("*.odcs.yaml"))
     yield Check("contracts", f"{len(contracts)} in {contracts_root()}")
     for folder in (config.warehouse, config.manifests):

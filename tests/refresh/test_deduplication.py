@@ -1,0 +1,108 @@
+"""From arrivals to the snapshot: who speaks for a document, and what the ledger says."""
+
+import itertools
+
+import pytest
+
+from databourse.config import DeduplicateConfig, NearDuplicates
+from databourse.digests import digest_of_lines, document_id
+from databourse.errors import DedupError
+from databourse.progress import silent
+from databourse.refresh.deduplication import (
+    count_tokens,
+    drop_exact_duplicates,
+    drop_near_duplicates,
+    take_snapshot,
+)
+from databourse.tokenization import load_tokenizer
+
+LONG = " ".join(f"word{n}" for n in range(60))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("default")
+
+
+@pytest.fixture
+def dedup(warehouse, tokenizer):
+    def dedup(run_id="run", **settings):
+        count_tokens(warehouse, tokenizer, run_id=run_id, batch_documents=10, advance=silent)
+        exact = drop_exact_duplicates(warehouse, run_id=run_id, tokenizer_id=tokenizer.tokenizer_id)
+        near = drop_near_duplicates(
+            warehouse,
+            DeduplicateConfig(**settings),
+            run_id=run_id,
+            root_seed=1,
+            batch_documents=10,
+            advance=silent,
+        )
+        return exact, near, take_snapshot(warehouse, run_id=run_id)
+
+    return dedup
+
+
+def test_the_ledger_names_who_stands_for_a_duplicate(ingest, dedup, query):
+    near = LONG + " more"
+    ingest([{"text": "short one"}, {"text": LONG}, {"text": near}, {"text": LONG, "label": "x"}])
+
+    exact, after_near, (snapshot_id, documents) = dedup()
+
+    assert exact == (4, 3)
+    assert after_near == (3, 2)
+    kept = sorted([document_id("short one"), document_id(near)])
+    assert (snapshot_id, documents) == (digest_of_lines(kept)[:32], 2)
+    assert query(
+        "select locator, stage, reason, representative_id from decisions order by locator"
+    ) == [
+        ("rows.jsonl#1", "exact_dedup", "exact_duplicate", document_id(LONG)),
+        ("rows.jsonl#3", "near_dedup", "near_duplicate", document_id(near)),
+    ]
+    similarity = query("select value from decisions where stage = 'near_dedup'")[0][0]
+    assert similarity == pytest.approx(56 / 57)  # 60 words: 56 shingles, of 57 in the longer text
+
+
+def test_the_labelled_arrival_speaks_for_a_document_whatever_the_order(ingest, dedup, query):
+    arrivals = [
+        {"text": "same", "note": 1},
+        {"text": "same", "label": "b", "note": 1},
+        {"text": "same", "label": "a", "note": 2},
+        {"text": "same", "label": "a", "note": 1},
+    ]
+    for number, order in enumerate(itertools.permutations(arrivals)):
+        run = f"run-{number}"
+        ingest(order, run_id=run)
+        dedup(run, near=False, max_removed_share_per_source=1.0)
+        chosen = query("select label, metadata::varchar from pool_documents where run_id = ?", run)
+        assert chosen == [("a", '{"note":1}')]
+
+
+def test_the_earlier_source_keeps_a_document(ingest, dedup, query):
+    ingest([{"text": "same", "label": "z"}], source="first", rank=0, file="z.jsonl")
+    ingest([{"text": "same", "label": "a"}, {"text": "x"}], source="later", rank=1, file="a.jsonl")
+
+    dedup(near=False)
+
+    assert query("select source, label from pool_documents where label = 'z'") == [("first", "z")]
+    assert query("select source, locator from decisions") == [("later", "a.jsonl#0")]
+
+
+def test_a_stage_that_is_tried_again_decides_the_same(ingest, dedup, query):
+    ingest([{"text": LONG}, {"text": LONG + " more"}, {"text": LONG}, {"text": "b"}, {"text": "c"}])
+    dedup(near=NearDuplicates())
+    before = query("select * from decisions order by locator")
+    dedup(near=NearDuplicates())
+    assert query("select * from decisions order by locator") == before
+    assert query("select count(*) from snapshots") == [(3,)]
+
+
+def test_documents_without_a_token_are_dropped_with_that_reason(ingest, dedup, query):
+    ingest([{"text": "\u0001\u0002"}, {"text": "one"}])
+    dedup(near=False)
+    assert query("select reason, representative_id from decisions") == [("no_tokens", None)]
+
+
+def test_a_source_that_loses_too_much_stops_the_run(ingest, dedup):
+    ingest([{"text": "same"}] * 3 + [{"text": "other"}])
+    with pytest.raises(DedupError, match=r"2 of 4 arrivals .* 'rows'"):
+        dedup(near=False, max_removed_share_per_source=0.4)

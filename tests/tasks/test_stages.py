@@ -1,0 +1,77 @@
+"""What every stage has in common: what is retried, what is not, and how runs are named."""
+
+import contextlib
+import pickle
+
+import pytest
+from prefect.logging import disable_run_logger
+from prefect.states import Failed
+
+from databourse.errors import ContractViolation, InputError, TransientError
+from databourse.refresh.context import StageReport
+from tasks.ingest_source import ingest_source
+from tasks.stages import RETRIES, LogDisplay, is_transient, set_display, timed_stage
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TransientError("the store did not answer"), True),
+        (ConnectionResetError("reset"), True),
+        (TimeoutError("slow"), True),
+        (ContractViolation("documents", "rule", 3, ["a"]), False),
+        (InputError("no"), False),
+        (ValueError("no"), False),
+        (FileNotFoundError("gone"), False),
+    ],
+)
+def test_only_what_a_later_try_may_cure_is_retried(error, expected):
+    assert is_transient(None, None, Failed(message="", data=error)) is expected
+
+
+def test_stages_are_retried_and_named_by_stage_and_pool():
+    assert ingest_source.retries == RETRIES > 0
+    assert ingest_source.task_run_name == "ingest_source-{source_name}-{run.pool}"
+    assert ingest_source.persist_result is False
+
+
+def test_a_contract_violation_survives_pickling():
+    error = ContractViolation("documents", "rule", 3, ["a", "b"])
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert str(again) == str(error)
+    assert "a, b" in str(again)
+
+
+class Recorder:
+    """A display that remembers."""
+
+    def __init__(self):
+        self.bars, self.reports = [], []
+
+    def bar(self, stage, total):
+        self.bars.append((stage, total))
+        return contextlib.nullcontext(self.bars.append)
+
+    def done(self, report):
+        self.reports.append(report)
+
+
+@pytest.fixture
+def recorder():
+    recorder = Recorder()
+    set_display(recorder)
+    yield recorder
+    set_display(LogDisplay())
+
+
+def test_a_stage_reports_time_and_progress(recorder):
+    def work(advance):
+        advance(3)
+        return StageReport("embed", 3, 3)
+
+    with disable_run_logger():
+        report = timed_stage("embed", work, total=3)
+
+    assert recorder.bars == [("embed", 3), 3]
+    assert recorder.reports == [report]
+    assert report.seconds > 0
