@@ -35,10 +35,9 @@ sources:
   - name: installed_packages
     kind: docstrings
     packages: [great-expectations, matplotlib, pandas, prefect, pydantic, sqlalchemy]
-    min_characters: 40
+    min_characters: 80
     limit: 5000
-signals: [uncertainty, rarity, diversity, length]
-
-
+signals: [uncertainty, rarity, diversity]
+selection: {length_bias: 0.5}   # half way between price per document and price per token
 budget: {tokens: 60000}
 """

@@ -54,12 +54,11 @@ def pool_lines():
     return lambda n_documents=160, seed=0: with_trouble(make_rows(n_documents, seed))
 
 
-@pytest.fixture
-def small_pool(tmp_path):
+@pytest.fixture(scope="session")
+def write_pool():
     """Return a function that writes a pool of 160 documents; it gives the path of the config."""
 
-    def write(folder=".", pool="tiny", lines=None, files=2, **changes):
-        root = tmp_path / folder
+    def write(root, pool="tiny", lines=None, files=2, **changes):
         data = root / "data"
         data.mkdir(parents=True, exist_ok=True)
         lines = with_trouble(make_rows(160)) if lines is None else lines
@@ -83,6 +82,12 @@ def small_pool(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def small_pool(tmp_path, write_pool):
+    """Return a function that writes such a pool into a folder of the test."""
+    return lambda folder=".", **settings: write_pool(tmp_path / folder, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """Each word of a contract becomes the expectation that it says, or is refused."""
 
+import pandas as pd
 import pytest
 import yaml
 
 from databourse.contracts import check_contract, compile_suite, read_contract
+from databourse.contracts.expectations import judge_frame
 from databourse.contracts.suite import SqlRule, sql_rules
 from databourse.errors import ConfigError
 
@@ -271,6 +273,18 @@ def test_an_expectation_that_the_library_refuses_has_failed_and_is_critical(ware
     assert (rule.severity, rule.success) == ("critical", False)
     assert "max_valu" in rule.observed
     assert [each.rule for each in result.rules if not each.success] == ["a_rule"]
+
+
+def test_an_expectation_that_the_library_would_drop_in_silence_is_not_judged():
+    unknown = {
+        "type": "expect_nonsense", "kwargs": {"column": "x"}, "severity": "critical",
+        "meta": {"rule": "a_rule", "description": ""},
+    }  # fmt: skip
+
+    outcome = judge_frame("things", [unknown], pd.DataFrame({"x": [1]}), ["x"])["a_rule"]
+
+    assert not outcome.is_judged
+    assert "knows no expect_nonsense" in outcome.observed
 
 
 def test_every_kind_of_expectation_finds_the_row_that_breaks_it(warehouse, contract):

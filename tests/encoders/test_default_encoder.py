@@ -53,12 +53,12 @@ def test_vectors_are_those_of_sentence_transformers(encoder, reference):
 
 
 def test_a_vector_does_not_depend_on_its_company(encoder):
-    texts = [*TEXTS, *(f"document number {i} " * (i % 9 + 1) for i in range(40))]
+    texts = [*TEXTS, *(f"document number {i} " * (i % 9 + 1) for i in range(30))]
     together = encoder.encode(texts)
     backwards = encoder.encode(texts[::-1])[::-1]
-    alone = np.concatenate([encoder.encode([text]) for text in texts[:12]])
+    alone = np.concatenate([encoder.encode([text]) for text in texts[:10]])
     np.testing.assert_array_equal(together, backwards)
-    np.testing.assert_array_equal(together[:12], alone)
+    np.testing.assert_array_equal(together[:10], alone)
 
 
 def test_a_vector_does_not_depend_on_the_number_of_threads(encoder, cache_dir):

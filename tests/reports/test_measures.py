@@ -82,7 +82,7 @@ def test_variance_shares_by_hand(documents):
 
 def test_variance_shares_add_up_to_one(make_inputs):
     shares = measures.variance_shares(measures.candidates(make_inputs(400, n_traders=5)))
-    assert [name for name, _ in shares][-2:] == ["length", "topic"]
+    assert [name for name, _ in shares][-2:] == ["length bias", "topic mass"]
     assert sum(share for _, share in shares) == pytest.approx(1.0, abs=1e-9)
 
 

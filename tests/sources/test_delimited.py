@@ -2,7 +2,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from databourse.errors import SourceError
@@ -61,7 +61,7 @@ def test_a_header_beside_given_columns_is_not_taken_for_a_row(store, read):
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_bad_row_is_counted_and_the_rows_around_it_are_kept(
-    store, read, outcomes, line, expected, end
+    store, read, outcomes, *, line, expected, end
 ):
     store("x.csv", end.join([b"n,text", b"0,before", line, b"2,after"]))
 
@@ -184,6 +184,8 @@ def test_records_come_back_as_the_csv_module_wrote_them(rows, delimiter):
     st.integers(min_value=1, max_value=30),
     st.sampled_from(",;é"),
 )
+@example([["", "", "é"], ["a", "b"]], 1, "é")
+@example([["", "", "\n"], ["a", "b"]], 1, "é")
 def test_a_record_over_the_limit_is_skipped_to_its_end_and_no_further(rows, limit, delimiter):
     sink = io.StringIO()
     lengths = []

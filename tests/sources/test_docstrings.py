@@ -176,7 +176,9 @@ def test_all_installed_packages_but_databourse_are_read_by_default(install):
 
 
 def test_a_package_that_is_not_installed_names_the_nearest():
-    with pytest.raises(SourceError, match="package 'nunpy' is not installed; did you mean .*numpy"):
+    with pytest.raises(
+        SourceError, match=r"package 'nunpy' is not installed; did you mean .*numpy"
+    ):
         source("nunpy").parts()
     with pytest.raises(SourceError, match="'qqqqzzzz' is not installed; see: pip list"):
         check_source(source("qqqqzzzz"))

@@ -1,9 +1,11 @@
+import io
 import json
 
 import pytest
 
 from databourse.errors import SourceError
-from databourse.sources.json_lines import PROBED_ROWS
+from databourse.sources.json_lines import PROBED_ROWS, json_rows
+from databourse.sources.rows import row_shape
 
 
 def test_good_rows_keep_label_and_metadata(store, read):
@@ -80,7 +82,7 @@ def test_blank_lines_are_not_rows(store, read, outcomes):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 def test_line_ends_byte_order_marks_and_packings_change_nothing(
-    store, read, outcomes, name, end, start
+    store, read, outcomes, *, name, end, start
 ):
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in ("é", "日本", "z")]
 
@@ -138,6 +140,17 @@ def test_many_broken_lines_before_the_first_object_are_all_counted(store, read, 
     store("x.jsonl", "broken\n" * 2500 + '{"text": "a"}\n')
 
     assert outcomes(read("x.jsonl")) == ["<broken_json>"] * 2500 + ["a"]
+
+
+def test_rows_do_not_pile_up_while_no_object_comes():
+    stream = io.BufferedReader(io.BytesIO(b"broken\n" * 1_000_000))
+    rows = json_rows(
+        stream, row_shape(text="{text}"), uri="x.jsonl", max_row_bytes=100, start_row=0
+    )
+
+    next(rows)
+
+    assert stream.tell() < 10 * PROBED_ROWS
 
 
 @pytest.mark.parametrize(

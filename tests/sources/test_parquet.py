@@ -136,5 +136,5 @@ def test_a_damaged_page_is_named_with_the_last_good_row(write, read, tmp_path):
     content[content.rindex(b"text 77")] ^= 0xFF
     path.write_bytes(content)
 
-    with pytest.raises(SourceError, match="truncated or damaged after row 49: .*CRC"):
+    with pytest.raises(SourceError, match=r"truncated or damaged after row 49: .*CRC"):
         read("x.parquet")

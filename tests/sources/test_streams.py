@@ -128,6 +128,27 @@ def test_a_truncated_file_gives_its_rows_up_to_there_and_then_one_error(store, t
     assert message.startswith(f"{name} is truncated or damaged {last}")
 
 
+def test_every_row_before_a_lost_checksum_is_given(store, tmp_path):
+    path = store("x.jsonl.gz", LINES)
+    path.write_bytes(path.read_bytes()[:-4])
+
+    rows, message = rows_until_error(tmp_path, "x.jsonl.gz")
+
+    assert len(rows) == 5000
+    assert "after row 4,999:" in message
+
+
+def test_rows_that_wait_for_a_column_are_given_before_the_damage(store, tmp_path):
+    broken = "".join(f"broken {number}\n" for number in range(900))
+    path = store("x.jsonl.gz", broken)
+    path.write_bytes(path.read_bytes()[:-4])
+
+    rows, message = rows_until_error(tmp_path, "x.jsonl.gz")
+
+    assert len(rows) == 900
+    assert "after row 899:" in message
+
+
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.jsonl.zst"])
 @pytest.mark.parametrize("keep", [3, 12])
 def test_a_file_cut_in_its_first_bytes_is_one_clear_error(store, read, name, keep):
@@ -169,7 +190,7 @@ def test_rubbish_behind_the_packed_bytes_is_found(store, tmp_path):
 )
 @pytest.mark.parametrize("filler", [b"x" * 999_999 + b"y", b"x," * 499_999 + b"x\n"])
 def test_a_row_of_100_megabytes_is_counted_and_never_held(
-    tmp_path, read, outcomes, name, head, tail, filler
+    tmp_path, read, outcomes, *, name, head, tail, filler
 ):
     if name == "x.jsonl.gz":
         filler = filler.replace(b"\n", b" ")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 
 from databourse.contracts.results import MAX_EXAMPLES
 from databourse.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FETCHED_ROWS = 10_000
 _VECTOR_ROWS = 2048  # DuckDB hands out rows in vectors of this size
@@ -112,6 +114,8 @@ class Relation:
 
 def id_text(values: Iterable[object]) -> str:
     """Return the id of a row as text: the values of its key, joined by slashes."""
+    import pandas as pd
+
     return "/".join("null" if pd.isna(value) else str(value) for value in values)  # type: ignore[call-overload]
 
 

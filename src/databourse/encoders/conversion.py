@@ -64,7 +64,7 @@ def converted_model(folder: Path, *, name: str, fingerprint: str, cache_dir: Pat
     """
     import_openvino()
     target = cache_dir / f"{name}-{_cache_key(fingerprint)[:16]}"
-    if not _is_intact(target):
+    if not is_intact(target):
         if target.exists():
             _LOG.warning("%s is damaged: the model is converted again", target)
         _convert_into(folder, target)
@@ -79,7 +79,8 @@ def _cache_key(fingerprint: str) -> str:
     return digest_of({"model": fingerprint, "revision": CONVERSION_REVISION, "made_by": made_by})
 
 
-def _is_intact(target: Path) -> bool:
+def is_intact(target: Path) -> bool:
+    """Return whether a converted model is whole: its files have the digests written with them."""
     try:
         expected = json.loads((target / _DIGESTS_FILE).read_text(encoding="utf-8"))
         return bool(expected == _digests(target))
@@ -108,7 +109,7 @@ def _replace_folder(made: Path, target: Path, old: Path) -> None:
     try:
         made.rename(target)
     except OSError:
-        if not _is_intact(target):  # another process may have been faster: its model will do
+        if not is_intact(target):  # another process may have been faster: its model will do
             raise
 
 

@@ -23,7 +23,7 @@ from databourse.manifests.model import (
     TopicMarket,
     manifest_json_schema,
 )
-from databourse.manifests.publication import Publication, publish
+from databourse.manifests.publication import Publication, next_version, publish
 from databourse.manifests.reader import Document, Manifest, open_manifest
 from databourse.manifests.staging import (
     StagedManifest,
@@ -61,6 +61,7 @@ __all__ = [
     "load_staged",
     "manifest_identity",
     "manifest_json_schema",
+    "next_version",
     "open_manifest",
     "publish",
     "stage",

@@ -139,6 +139,11 @@ def publish(
         return _publication("published", staged, info.version, damage)
 
 
+def next_version(staged: StagedManifest) -> int:
+    """Return the number that a staged manifest gets if it is published now and is new."""
+    return _next_version(staged.pool_path, _latest(staged.pool_path))
+
+
 def _publication(
     outcome: Literal["published", "adopted", "unchanged"],
     staged: StagedManifest,

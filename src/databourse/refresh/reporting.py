@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from databourse.config import config_yaml
-from databourse.manifests import StagedManifest, add_file
+from databourse.manifests import StagedManifest, add_file, next_version
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.enforcement import CONTRACT_STAGE, contract_results
 from databourse.refresh.ledger import dropped_by_stage, funnel
@@ -44,7 +44,7 @@ def report_inputs(
     budget = run.config.budget
     return data.ReportInputs(
         pool=run.pool,
-        version=None,
+        version=next_version(staged),
         manifest_id=staged.draft.manifest_id,
         run_id=run.run_id,
         created_at=f"{created_at:%Y-%m-%d %H:%M} UTC",

@@ -216,8 +216,7 @@ def _where_the_line_is(inputs: ReportInputs, documents: Candidates) -> str:
     return (
         f"{line} {_capitalised(counted(limit.bought_below, 'document'))} below it "
         f"{_was(limit.bought_below)} bought and {count(limit.left_above)} above it "
-        f"{_was(limit.left_above)} left: topic floors, the diversity head and what still fitted "
-        "the budget cause such exceptions."
+        f"{_was(limit.left_above)} left: near the end, the budget takes what still fits."
     )
 
 

@@ -21,6 +21,10 @@ TextArray = NDArray[np.object_]
 
 N_EXAMPLES = 10
 
+TOKENS_PART = "length bias"
+TOPIC_PART = "topic mass"
+"""What else is in a price per token: names that no trader has, since a signal is one word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -206,7 +210,7 @@ def variance_shares(documents: Candidates) -> tuple[tuple[str, float], ...] | No
     negative when its part pulls against the final order.
 
     Returns:
-        (name, share) for every trader, then `length` and `topic`; None if all prices are equal.
+        (name, share) for every trader, then `TOKENS_PART` and `TOPIC_PART`; None if all prices are equal.
     """
     target = documents.log_price_per_token
     if _is_constant(target):
@@ -215,7 +219,7 @@ def variance_shares(documents: Candidates) -> tuple[tuple[str, float], ...] | No
     variance = float(np.sum(centred * centred))
     parts = [documents.contributions[:, k] for k in range(len(documents.traders))]
     parts += [documents.length_part, documents.topic_part]
-    names = (*documents.traders, "length", "topic")
+    names = (*documents.traders, TOKENS_PART, TOPIC_PART)
     return tuple(
         (name, float(np.sum((part - part.mean()) * centred)) / variance)
         for name, part in zip(names, parts, strict=True)

@@ -453,7 +453,7 @@ def _example_bars(
     documents: Candidates, parts: FloatArray, row: int, scale: float
 ) -> tuple[Bar, ...]:
     notes = [significant(float(value)) for value in documents.signals[row]] + ["", ""]
-    names = [*documents.traders, "length", "topic"]
+    names = [*documents.traders, measures.TOKENS_PART, measures.TOPIC_PART]
     return tuple(
         _bar(name, float(part), (-scale, scale), signed(float(part)), note)
         for name, part, note in zip(names, parts[row], notes, strict=True)

@@ -228,7 +228,7 @@ def _counts_of_other_folds(cells: NDArray[np.uint32], seen: NDArray[np.int64]) -
     for start in range(0, len(seen), _ROWS):
         rows = seen[start : start + _ROWS]
         own = cells[:, rows]
-        others = np.broadcast_to(own.sum(axis=0, dtype=np.uint32), own.shape)
+        others = own.sum(axis=0, dtype=np.uint32) - own
         cells[:, rows] = others
         totals[:, rows] = others.sum(axis=2, dtype=np.int64)
         types[:, rows] = np.count_nonzero(others, axis=2)
