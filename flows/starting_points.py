@@ -34,9 +34,9 @@ seed: 17
 sources:
   - name: installed_packages
     kind: docstrings
-    packages: [great-expectations, matplotlib, pandas, prefect, pydantic, sqlalchemy]
+    packages: [matplotlib, pandas, prefect, sqlalchemy]
     min_characters: 80
-    limit: 5000
+    limit: 4600
 signals: [uncertainty, rarity, diversity]
 selection: {length_bias: 0.5}   # half way between price per document and price per token
 budget: {tokens: 60000}

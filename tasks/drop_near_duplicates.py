@@ -13,7 +13,7 @@ def drop_near_duplicates(run: RunContext) -> StageReport:
     """Find near duplicates, one row of `decisions` each; refuse to gut a source."""
 
     def work(advance: ProgressReport) -> StageReport:
-        documents, kept = drop(
+        documents, kept, full_buckets = drop(
             run.open_warehouse(),
             run.config.deduplicate,
             run_id=run.run_id,
@@ -21,6 +21,7 @@ def drop_near_duplicates(run: RunContext) -> StageReport:
             batch_documents=run.config.compute.batch_documents,
             advance=advance,
         )
-        return StageReport("drop near duplicates", documents, kept)
+        note = f"{full_buckets} full buckets: pairs may be missed" if full_buckets else ""
+        return StageReport("drop near duplicates", documents, kept, note)
 
     return timed_stage("drop near duplicates", work)

@@ -23,7 +23,10 @@ insert into quarantine values ('file', 4, '#4', 'bad_json', 'no value', '{{');
 insert into decisions values
     ('run', 'f.jsonl#3', 'src', '{A}', 'exact_dedup', 'dropped', 'exact_duplicate', '{A}', 1.0),
     ('run', 'f.jsonl#4', 'src', null, 'ingest', 'quarantined', 'bad_json', null, null),
-    ('run', 'f.jsonl#5', 'src', '{D}', 'near_dedup', 'dropped', 'near_duplicate', '{A}', 0.9);
+    ('run', 'f.jsonl#5', 'src', '{D}', 'near_dedup', 'dropped', 'near_duplicate', '{A}', 0.9),
+    ('run', 'f.jsonl#0', 'src', '{A}', 'budget', 'selected', 'bought', null, -2),
+    ('run', 'f.jsonl#1', 'src', '{B}', 'budget', 'selected', 'bought', null, -23),
+    ('run', 'f.jsonl#2', 'src', '{C}', 'budget', 'left', 'did_not_fit', null, -24);
 insert into documents values
     ('{A}', 50, 's'), ('{B}', 60, 's'), ('{C}', 70, 's'), ('{D}', 50, 's');
 insert into pool_documents values

@@ -193,6 +193,9 @@ FAULTS = [
     fault("manifest", "bought_and_nothing_else", price("is_selected = false"), [B]),
     fault("manifest", "budget_is_kept",
           bought("tokens = 21") + ";" + price("tokens = 21"), ["all documents"]),
+    fault("manifest", "every_row_is_decided",
+          "delete from decisions where locator in ('f.jsonl#2', 'f.jsonl#4')",
+          ["f.jsonl#2", "f.jsonl#4"]),
     fault("manifest", "contributions_are_finite", bought("contribution_rare = null"), [B]),
     fault("manifest", "price_is_representable", bought("price = 0"), [B]),
 ]  # fmt: skip
@@ -285,11 +288,9 @@ def test_lost_and_invented_rows_are_named_by_their_locator(warehouse, judge, sql
 
 
 def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):
-    warehouse.execute(
-        f"insert into decisions values ('run', 'f.jsonl#0', 'src', '{A}', 'budget', 'selected', "
-        "'bought', null, null)"
-    )
+    found = warehouse.execute("select count(*) from decisions where stage = 'budget'").fetchall()
 
+    assert found == [(3,)]
     assert judge("documents").success
 
 

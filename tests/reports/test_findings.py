@@ -71,8 +71,8 @@ def test_every_kind_of_budget_is_told_in_words(tiny, budget, words):
 def test_the_largest_share_of_the_variance_is_named_first(tiny):
     # Shares by hand: rarity 0.293, length 0.605, topic 0.102 (see test_measures).
     decided, *_ = findings.three_things(tiny, measures.candidates(tiny))
-    assert plain(decided.text).startswith("Length accounts for ")
-    assert "; rarity for 29.3 % and topic for " in plain(decided.text)
+    assert plain(decided.text).startswith("Length bias accounts for ")
+    assert "; rarity for 29.3 % and topic mass for " in plain(decided.text)
 
 
 def test_equal_prices_are_said_to_have_been_decided_by_the_document_id(make_inputs):

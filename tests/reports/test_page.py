@@ -161,7 +161,7 @@ def test_examples_show_text_price_and_every_part(outline):
     assert "left rank 4 y s2 130 tokens log price per token -8.37 (0.11 of the margin)" in text
     assert "fourth text" in text
     # ln tokens: 2.303, 2.996, 3.689, 4.868; mean 3.464, so +1.16 for the shortest
-    assert "rarity +1.00 2.00 flat 0.00 1.00 length +1.16 topic +0.50" in text
+    assert "rarity +1.00 2.00 flat 0.00 1.00 length bias +1.16 topic mass +0.50" in text
 
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\x00\x1b[31m\u202e\ud800'\"&{{7*7}}"

@@ -134,7 +134,7 @@ def test_a_check_names_what_will_be_read_or_what_is_wrong(store, opened):
 
     uris = check_source(opened(path="*.jsonl.gz"))
 
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 2
     assert uris == [f"x{number:03}.jsonl.gz" for number in range(200)]
     with pytest.raises(SourceError, match=r"no row of x000\.jsonl\.gz has the column 'body'"):
         check_source(opened(path="*.jsonl.gz", text="{body}"))

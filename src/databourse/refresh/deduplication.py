@@ -71,17 +71,17 @@ def drop_near_duplicates(
     root_seed: int,
     batch_documents: int,
     advance: ProgressReport,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Put documents that another one nearly repeats into the ledger, and guard every source.
 
     Returns:
-        Documents before, and the documents that stay.
+        Documents before, the documents that stay, and buckets so full that pairs may be missed.
 
     Raises:
         DedupError: exact and near dedup together remove more of a source than allowed.
     """
     documents = warehouse.rows("stg_run__pool_documents", {"run_id": run_id})
-    dropped = 0
+    dropped = full_buckets = 0
     if settings.near:
         found = find_near_duplicates(
             _texts(warehouse, documents, batch_documents),
@@ -91,13 +91,13 @@ def drop_near_duplicates(
             rng=stage_rng(root_seed, "near_dedup"),
             progress=advance,
         )
-        dropped = found.duplicates.num_rows
+        dropped, full_buckets = found.duplicates.num_rows, found.full_buckets
         _forget(warehouse, run_id, "near_dedup")
         with warehouse.transaction() as cursor:
             cursor.register("near_duplicates", found.duplicates)
             insert_query(cursor, "decisions", "mart_near_duplicates_decided", {"run_id": run_id})
     _guard_sources(warehouse, run_id, settings.max_removed_share_per_source)
-    return documents.num_rows, documents.num_rows - dropped
+    return documents.num_rows, documents.num_rows - dropped, full_buckets
 
 
 def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:

@@ -36,12 +36,12 @@ def find_neighbours(
     if stored.num_rows != len(document_ids):
         vectors = snapshot_vectors(warehouse, snapshot_id=snapshot_id, encoder_id=encoder_id)
         found = nearest_neighbours(vectors, k, workers=threads, progress=advance)
-        width = found.positions.shape[1]
+        offsets = np.arange(len(document_ids) + 1, dtype=np.int32) * found.positions.shape[1]
         rows = {
             "neighbours_id": pa.array([neighbours_id] * len(document_ids), pa.string()),
             "document_id": document_ids,
-            "positions": pa.FixedSizeListArray.from_arrays(found.positions.ravel(), width),
-            "similarities": pa.FixedSizeListArray.from_arrays(found.similarities.ravel(), width),
+            "positions": pa.ListArray.from_arrays(offsets, found.positions.ravel()),
+            "similarities": pa.ListArray.from_arrays(offsets, found.similarities.ravel()),
         }
         with warehouse.transaction() as cursor:
             append(cursor, "neighbours", pa.table(rows))
@@ -51,8 +51,9 @@ def find_neighbours(
 def stored_neighbours(warehouse: Warehouse, neighbours_id: str) -> Neighbours:
     """Return stored neighbours in key order."""
     table = warehouse.rows("stg_snapshot__neighbours", {"neighbours_id": neighbours_id})
-    shape = (table.num_rows, -1)
-    positions = table["positions"].combine_chunks().flatten().to_numpy().reshape(shape)
+    flat = table["positions"].combine_chunks().flatten().to_numpy()
+    shape = (table.num_rows, len(flat) // max(table.num_rows, 1))  # no neighbours if alone
+    positions = flat.reshape(shape)
     similarities = table["similarities"].combine_chunks().flatten().to_numpy().reshape(shape)
     return Neighbours(
         positions.astype(np.int32), similarities.astype(np.float32), positions.shape[1]

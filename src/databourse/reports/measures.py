@@ -210,7 +210,8 @@ def variance_shares(documents: Candidates) -> tuple[tuple[str, float], ...] | No
     negative when its part pulls against the final order.
 
     Returns:
-        (name, share) for every trader, then `TOKENS_PART` and `TOPIC_PART`; None if all prices are equal.
+        (name, share) for every trader, then `TOKENS_PART` and `TOPIC_PART`; None if all prices are
+        equal.
     """
     target = documents.log_price_per_token
     if _is_constant(target):
