@@ -7,6 +7,7 @@ pass its path around and ask for it (`held_warehouse`).
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -105,7 +106,8 @@ def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int
         for column in missing:
             rows = rows.append_column(column, pa.nulls(rows.num_rows))
         cursor.from_arrow(rows.select(columns)).insert_into(table)
-    return rows.num_rows
+    n_rows: int = rows.num_rows
+    return n_rows
 
 
 def insert_query(
@@ -217,5 +219,5 @@ def _check_table(table: str) -> None:
 
 def _used(name: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the parameters that a query names: DuckDB refuses the others."""
-    text = query(name)
-    return {key: value for key, value in (parameters or {}).items() if f"${key}" in text}
+    named = set(re.findall(r"\$([a-z_]+)", query(name)))
+    return {key: value for key, value in (parameters or {}).items() if key in named}
