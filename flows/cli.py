@@ -201,7 +201,18 @@ def _summary(result: Outcome) -> str:
         f"{result.tokens:,} tokens (budget: {result.budget}).\n"
         f"Dropped before the market: {dropped}.\n"
         f"{state} (manifest {result.manifest_id[:16]}).\n"
-        f"  manifest  {result.path}\n"
-        f"  report    {result.report}\n"
-        f"  verify    databourse manifest verify {result.path}"
+        f"  manifest  {_short(result.path)}\n"
+        f"  report    {_short(result.report)}\n"
+        f"  verify    {_command()} manifest verify {_short(result.path)}"
     )
+
+
+def _short(path: str) -> str:
+    """Return a path as seen from here, if it is below."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _command() -> str:
+    """Return what was typed to start this program, so that it can be typed again."""
+    return _short(sys.argv[0]) if Path(sys.argv[0]).name == "databourse" else "databourse"

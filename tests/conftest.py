@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
+
+settings.register_profile("databourse", derandomize=True, deadline=None)
+settings.load_profile("databourse")
 
 _THEMES = {
     "weather": "rain wind storm cloud sun frost snow heat flood drought thunder breeze hail mist",

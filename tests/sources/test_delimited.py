@@ -2,7 +2,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from databourse.errors import SourceError
@@ -169,6 +169,7 @@ def test_a_last_line_that_is_cut_inside_quotes_is_a_bad_row(store, read, outcome
     assert outcomes(read("x.csv")) == ["fine", "<broken_csv>"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(FIELD, min_size=2, max_size=3), max_size=8), st.sampled_from(",;é"))
 def test_records_come_back_as_the_csv_module_wrote_them(rows, delimiter):
     sink = io.StringIO()
@@ -179,6 +180,7 @@ def test_records_come_back_as_the_csv_module_wrote_them(rows, delimiter):
     assert [record.fields for record in found] == rows
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(FIELD, min_size=2, max_size=3), max_size=8),
     st.integers(min_value=1, max_value=30),

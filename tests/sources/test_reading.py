@@ -41,7 +41,9 @@ def essence(row):
     return row if isinstance(row, SourceRow) else (row.row_number, row.reason, row.detail)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(rows=st.lists(ROW, min_size=1, max_size=8))
 def test_the_same_rows_in_every_format_are_the_same_documents(tmp_path, rows):
     in_every_format(rows, tmp_path)

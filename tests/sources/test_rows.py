@@ -3,7 +3,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from databourse.digests import canonical_text
@@ -47,6 +47,7 @@ def test_a_blank_part_of_a_pair_is_refused():
     assert reason(joined_pair, "question", "\t") == "too_short"
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet=st.sampled_from("ab \n\r\t\u0301\u0327\u2001\u00e9\u1100\u1161\u11a8")),
     st.text(alphabet=st.sampled_from("ab \n\r\t\u0301\u0327\u2001\u00e9\u1100\u1161\u11a8")),

@@ -2,7 +2,7 @@ import datetime as dt
 import decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from databourse.errors import ConfigError
@@ -89,6 +89,7 @@ def test_values_without_text_are_refused(value, reason):
     assert "'a'" in caught.value.detail
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(), st.sampled_from(["a", "b", "c d"]), st.text()), min_size=1))
 def test_escaped_text_around_columns_comes_back_as_it_was(pieces):
     def escaped(text):
