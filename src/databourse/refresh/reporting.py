@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -21,10 +22,12 @@ from databourse.reports import data
 from databourse.reports.markdown import summary_markdown
 from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
+from databourse.topics.keywords import topic_keywords
 from databourse.warehouse.store import Warehouse
 
 REPORT_FILE = "report.html"
 _EXAMPLE_BATCH = 100
+_KEYWORD_DOCUMENTS = 100
 
 
 def report_inputs(
@@ -58,7 +61,7 @@ def report_inputs(
         traders=tuple(data.Trader(name, market.weights[name]) for name in traders),
         contributions=_contributions(priced, traders),
         signals=_signals(warehouse, priced, traders, signal_ids, snapshot_id),
-        topics=_topics(staged, market),
+        topics=_topics(staged, market, _keywords(warehouse, priced)),
         texts=_example_texts(warehouse, priced),
         signal_versions=_signal_versions(warehouse, signal_ids),
         stages=tuple(
@@ -107,7 +110,25 @@ def _signals(
     return result
 
 
-def _topics(staged: StagedManifest, market: MarketReport) -> tuple[data.TopicRow, ...]:
+def _keywords(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
+    """Return a few words that tell each topic from the others, from a sample in key order."""
+    topics = dict(zip(priced["document_id"].to_pylist(), priced["topic"].to_pylist(), strict=True))
+    seen: Counter[str] = Counter()
+    sample = []
+    for document_id, topic in topics.items():
+        seen[topic] += 1
+        if seen[topic] <= _KEYWORD_DOCUMENTS:
+            sample.append(document_id)
+    texts: dict[str, list[str]] = defaultdict(list)
+    for batch in warehouse.texts_of(pa.array(sample), batch_documents=_EXAMPLE_BATCH):
+        for row in batch.to_pylist():
+            texts[topics[row["document_id"]]].append(row["text"])
+    return {topic: ", ".join(words) for topic, words in topic_keywords(texts).items()}
+
+
+def _topics(
+    staged: StagedManifest, market: MarketReport, descriptions: dict[str, str]
+) -> tuple[data.TopicRow, ...]:
     entropies = {topic.topic: topic.entropy for topic in market.topics}
     return tuple(
         data.TopicRow(
@@ -121,6 +142,7 @@ def _topics(staged: StagedManifest, market: MarketReport) -> tuple[data.TopicRow
             effective_sample_size=each.effective_sample_size,
             entropy=entropies[each.topic],
             marginal_log_price_per_token=each.marginal_log_price_per_token,
+            description=descriptions.get(each.topic, ""),
         )
         for each in staged.draft.topics
     )
