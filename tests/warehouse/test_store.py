@@ -67,14 +67,14 @@ def test_what_was_committed_is_there_after_reopening(root):
 
 
 def test_columns_are_matched_by_name_and_missing_ones_are_null(root):
-    row = pa.table({"reason": ["r"], "file_id": ["f"], "row_number": [3], "detail": [""],
-                    "excerpt": ["e"]})  # fmt: skip
+    row = pa.table({"document_id": ["d"], "row_number": [3], "place": ["#3"], "file_id": ["f"]})
     with hold(root) as warehouse:
         with warehouse.transaction() as cursor:
-            assert append(cursor, "quarantine", row) == 1
-            assert cursor.execute("select * from quarantine").fetchall() == [("f", 3, "r", "", "e")]
-        with pytest.raises(UnknownNameError, match="did you mean 'quarantine'"):
-            append(warehouse.cursor(), "quarantene", row)
+            assert append(cursor, "arrivals", row) == 1
+            found = cursor.execute("select * from arrivals").fetchall()
+        assert found == [("f", 3, "#3", "d", None, None, None)]
+        with pytest.raises(UnknownNameError, match="did you mean 'arrivals'"):
+            append(warehouse.cursor(), "arivals", row)
 
 
 def test_one_edited_byte_of_a_text_shard_is_found_and_named(root):
