@@ -9,7 +9,13 @@ import shutil
 import duckdb
 import pytest
 
-from databourse.errors import ContractViolation, DedupError, IntegrityError, SourceError
+from databourse.errors import (
+    ConfigError,
+    ContractViolation,
+    DedupError,
+    IntegrityError,
+    SourceError,
+)
 from databourse.manifests import open_manifest, verify
 
 
@@ -178,6 +184,16 @@ def test_dedup_that_would_gut_a_source_stops_and_names_it(refresh, small_pool):
 
     with pytest.raises(DedupError, match="rows"):
         refresh(small_pool(lines=lines))
+
+
+def test_a_signal_without_its_labels_is_refused_before_anything_is_encoded(refresh, small_pool):
+    source = {"name": "rows", "path": "data/*.jsonl", "text": "{text}"}
+    path = small_pool(sources=[source])
+
+    with pytest.raises(ConfigError, match="needs labels"):
+        refresh(path)
+
+    assert rows_of(path, "select count(*) from embeddings") == [(0,)]
 
 
 def test_a_source_without_documents_is_an_error(refresh, small_pool):

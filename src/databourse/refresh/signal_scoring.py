@@ -20,7 +20,7 @@ from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.neighbour_search import stored_neighbours
-from databourse.refresh.settings import ConfiguredSignal, configured_signal
+from databourse.refresh.settings import ConfiguredSignal, configured_signal, configured_signals
 from databourse.refresh.snapshot import labels_digest, snapshot_documents
 from databourse.signals.computation import compute_signal, model_fingerprint
 from databourse.signals.inputs import SignalInputs, SignalResult
@@ -41,6 +41,27 @@ class ScoredSignal:
     n_computed: int
 
 
+def check_signals(warehouse: Warehouse, run: RunContext, snapshot_id: str) -> None:
+    """Check that every signal can be computed on the labels there are, before anything costly.
+
+    Raises:
+        ConfigError: one cannot; names the signal and what to do.
+    """
+    documents = snapshot_documents(warehouse, run_id=run.run_id, snapshot_id=snapshot_id)
+    bare = _bare_inputs(run, documents)
+    for signal in configured_signals(run.config):
+        model_fingerprint(signal.spec, signal.parameters, bare)
+
+
+def _bare_inputs(run: RunContext, documents: pa.Table) -> SignalInputs:
+    """Return what the version of a signal is told by: ids and labels."""
+    return SignalInputs(
+        document_ids=documents["document_id"].to_pylist(),
+        seed=run.config.seed,
+        labels=np.array(documents["label"].to_pylist(), dtype=np.object_),
+    )
+
+
 def score_signal(
     warehouse: Warehouse, run: RunContext, ids: SnapshotIds, *, name: str, advance: ProgressReport
 ) -> ScoredSignal:
@@ -51,10 +72,7 @@ def score_signal(
     """
     signal = configured_signal(run.config, name)
     documents = snapshot_documents(warehouse, run_id=run.run_id, snapshot_id=ids.snapshot_id)
-    labels = np.array(documents["label"].to_pylist(), dtype=np.object_)
-    bare = SignalInputs(
-        document_ids=documents["document_id"].to_pylist(), seed=run.config.seed, labels=labels
-    )
+    bare = _bare_inputs(run, documents)
     fingerprint = model_fingerprint(signal.spec, signal.parameters, bare)
     signal_id = version_of(
         signal.spec,

@@ -18,7 +18,7 @@ from databourse.errors import ConfigError
 from databourse.signals.inputs import SignalInputs, SignalResult, required
 from databourse.signals.labels import NO_LABEL, label_codes
 from databourse.signals.neighbourhood import usable_neighbours
-from databourse.signals.specification import SignalParameters, SignalSpec
+from databourse.signals.specification import SignalParameters, SignalSpec, no_model
 
 
 class NeighbourAgreementParameters(SignalParameters):
@@ -35,13 +35,9 @@ def neighbour_agreement(
     Raises:
         ConfigError: the pool has no labels, or fewer neighbours were computed than k asks for.
     """
+    fingerprint(parameters, inputs)
     codes = label_codes(required(inputs.labels, "labels"))
     neighbours = required(inputs.neighbours, "neighbours")
-    if (codes == NO_LABEL).all():
-        raise ConfigError(
-            "signal 'neighbour_agreement' needs labels, and no document has one; name the label "
-            "column of a source (label: ...) or remove the signal"
-        )
     k = usable_neighbours("neighbour_agreement", parameters.k, neighbours, inputs.n_documents)
     asked = codes[neighbours.positions[:, :k]]
     labelled = (asked != NO_LABEL).sum(axis=1)
@@ -54,6 +50,20 @@ def neighbour_agreement(
     return SignalResult(values=values, details={"k": k, "judged_documents": int(judged.sum())})
 
 
+def fingerprint(parameters: NeighbourAgreementParameters, inputs: SignalInputs) -> str:
+    """Return that no model is used, once it is sure that there are labels.
+
+    Raises:
+        ConfigError: no document has a label.
+    """
+    if all(label is None for label in required(inputs.labels, "labels")):
+        raise ConfigError(
+            "signal 'neighbour_agreement' needs labels, and no document has one; name the label "
+            "column of a source (label: ...) or remove the signal"
+        )
+    return no_model(parameters, inputs)
+
+
 SIGNAL = SignalSpec(
     name="neighbour_agreement",
     scope="pool",
@@ -64,4 +74,5 @@ SIGNAL = SignalSpec(
     summary="share of the k nearest labelled documents that have the same label",
     orientation="large: its neighbours confirm its label",
     cost="k comparisons per document, after the neighbours",
+    fingerprint=fingerprint,
 )
