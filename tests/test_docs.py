@@ -1,0 +1,75 @@
+"""The documents: links lead somewhere, and what they must mention is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from databourse.config import RefreshConfig, load_config
+from databourse.signals.registry import signal_names
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    missing = [
+        target
+        for target in targets
+        if "://" not in target and not (page.parent / target).resolve().exists()
+    ]
+    assert missing == []
+
+
+def test_every_signal_is_explained():
+    methods = (ROOT / "docs" / "methods.md").read_text()
+    assert [name for name in signal_names() if f"| `{name}` |" not in methods] == []
+
+
+def test_the_config_of_the_readme_is_valid(tmp_path):
+    block = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    path = tmp_path / "pool.yaml"
+    path.write_text(block)
+    assert load_config(path).budget.tokens == 60000
+
+
+def test_every_make_target_of_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_deployment_names_the_flow_and_its_parameters():
+    deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
+    assert [each["entrypoint"] for each in deployments] == ["flows.refresh_pool.refresh_pool"]
+    assert list(deployments[0]["parameters"]) == ["config_path"]
+
+
+def sections(model):
+    """Return a config model and all models below it."""
+    found = [model]
+    for field in model.model_fields.values():
+        for each in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                found += sections(each)
+    return found
+
+
+def test_every_value_of_the_config_is_described():
+    undescribed = [
+        f"{section.__name__}.{key}"
+        for section in sections(RefreshConfig)
+        for key, field in section.model_fields.items()
+        if not field.description and not sections_in(field)
+    ]
+    assert undescribed == []
+
+
+def sections_in(field):
+    """Return whether a field holds a section, which describes itself."""
+    kinds = (field.annotation, *getattr(field.annotation, "__args__", ()))
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
