@@ -276,7 +276,9 @@ class RefreshConfig(BaseSettings):
         default="default", description="default, hashing, a local folder, or a hub id."
     )
     topics: TopicsConfig = TopicsConfig()
-    signals: tuple[str | dict[str, JsonValue], ...] = Field(min_length=1)
+    signals: tuple[str | dict[str, JsonValue], ...] = Field(
+        min_length=1, description="The traders: names, or {name: rarity, k: 20}."
+    )
     market: MarketConfig = MarketConfig()
     budget: BudgetConfig
     selection: SelectionConfig = SelectionConfig()
