@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
 from databourse.refresh.signal_scoring import score_signal as score
@@ -22,4 +24,4 @@ def score_signal(run: RunContext, ids: SnapshotIds, signal: str) -> StageReport:
             values={"signal_id": scored.signal_id},
         )
 
-    return timed_stage(f"signal {signal}", work)
+    return timed_stage(f"signal {signal}", work, cpu_clock=time.thread_time)
