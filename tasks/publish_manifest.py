@@ -23,7 +23,7 @@ def publish_manifest(
 
     def work(_: ProgressReport) -> StageReport:
         warehouse = run.open_warehouse()
-        publication = publish_selection(warehouse, run, path, stages=stages, now=datetime.now(UTC))
+        publication = publish_selection(warehouse, path, stages=stages, now=datetime.now(UTC))
         outcome = outcome_of(warehouse, run, publication, candidates=candidates)
         _show(outcome, summary)
         note = publication.outcome + (f"; {publication.note}" if publication.note else "")

@@ -146,6 +146,19 @@ def test_day_two_gives_the_manifest_of_a_rebuild(refresh, small_pool, pool_lines
     assert embedded < paid[0] == paid[1] <= 164  # each document once, near duplicates included
 
 
+def test_a_version_whose_row_a_kill_prevented_is_registered_by_the_next_run(refresh, first):
+    path, result = first
+    registered = "select version, manifest_id, run_id, documents, status from manifests"
+    expected = [(1, result.manifest_id, result.run_id, result.documents, "published")]
+    assert rows_of(path, registered) == expected
+    with tables(path, read_only=False) as connection:
+        connection.execute("delete from manifests")
+
+    assert not refresh(path).published
+
+    assert rows_of(path, registered) == expected
+
+
 def test_another_budget_pays_for_no_new_signal(refresh, first):
     path, _ = first
 

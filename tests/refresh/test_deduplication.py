@@ -2,9 +2,12 @@
 
 import itertools
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from databourse.config import DeduplicateConfig, NearDuplicates
+from databourse.dedup.exact import surviving_arrivals
 from databourse.digests import digest_of_lines, document_id
 from databourse.errors import DedupError
 from databourse.progress import silent
@@ -15,6 +18,7 @@ from databourse.refresh.deduplication import (
     take_snapshot,
 )
 from databourse.tokenization import load_tokenizer
+from databourse.warehouse.store import append, materialise
 
 LONG = " ".join(f"word{n}" for n in range(60))
 
@@ -75,6 +79,37 @@ def test_the_labelled_arrival_speaks_for_a_document_whatever_the_order(ingest, d
         dedup(run, near=False, max_removed_share_per_source=1.0)
         chosen = query("select label, metadata::varchar from pool_documents where run_id = ?", run)
         assert chosen == [("a", '{"note":1}')]
+
+
+def test_the_query_and_its_plain_twin_choose_the_same_arrivals(warehouse):
+    rng = np.random.default_rng(3)
+    n_arrivals = 400
+    optional = [None, "", "B", "a", "\u00e9", "\U0001f600", '{"n":2}', '{"n":10}']
+    arrivals = pa.table(
+        {
+            "document_id": [f"{n:032d}" for n in rng.integers(0, 40, n_arrivals)],
+            "source": ["rows"] * n_arrivals,
+            "source_rank": pa.array(rng.integers(0, 2, n_arrivals), pa.int32()),
+            "locator": [f"f#{n}" for n in rng.permutation(n_arrivals)],
+            "label": [optional[n] for n in rng.integers(0, len(optional), n_arrivals)],
+            "prompt_characters": [[None, 2, 10][n] for n in rng.integers(0, 3, n_arrivals)],
+            "metadata": [optional[n] for n in rng.integers(0, len(optional), n_arrivals)],
+        }
+    )
+    ids = sorted(set(arrivals["document_id"].to_pylist()))
+    counts = pa.table(
+        {"document_id": ids, "tokenizer_id": ["t"] * len(ids), "tokens": [1] * len(ids)}
+    )
+    with warehouse.transaction() as cursor:
+        append(cursor, "token_counts", counts)
+        cursor.register("stg_run__arrivals", arrivals)
+        materialise(cursor, "int_arrivals_ranked", {"tokenizer_id": "t"})
+        chosen = cursor.execute(
+            "select locator from int_arrivals_ranked where arrival_rank = 1 order by document_id"
+        ).fetchall()
+
+    expected = arrivals["locator"].take(pa.array(surviving_arrivals(arrivals))).to_pylist()
+    assert [locator for (locator,) in chosen] == expected
 
 
 def test_the_earlier_source_keeps_a_document(ingest, dedup, query):

@@ -1,4 +1,7 @@
-"""Exact duplicates: which arrival of a document survives.
+"""Exact duplicates: which arrival of a document survives, told in Arrow.
+
+A refresh applies the rule in `sql/intermediate/int_arrivals_ranked.sql`; this is its plain twin,
+and a test holds the two equal.
 
 The same text may arrive many times: from several sources, with several labels. One arrival stands
 for the document, and the choice may not depend on the order of files or on how rows are spread

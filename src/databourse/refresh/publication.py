@@ -59,12 +59,7 @@ def contract_parameters(run: RunContext, staged: manifests.StagedManifest) -> di
 
 
 def publish_selection(
-    warehouse: Warehouse,
-    run: RunContext,
-    path: str,
-    *,
-    stages: Sequence[StageReport],
-    now: datetime,
+    warehouse: Warehouse, path: str, *, stages: Sequence[StageReport], now: datetime
 ) -> manifests.Publication:
     """Make a staged manifest the latest version of its pool, if its content is new."""
     staged = manifests.load_staged(Path(path))
@@ -75,8 +70,7 @@ def publish_selection(
         validation={"contracts": _json_value(results)},
         published_at=now,
     )
-    if publication.published:
-        _register(warehouse, run, publication, now)
+    _register(warehouse, publication)
     return publication
 
 
@@ -241,26 +235,28 @@ def _json_value(value: Any) -> JsonValue:  # noqa: ANN401 - what json.loads gave
     return _JSON.validate_python(value)
 
 
-def _register(
-    warehouse: Warehouse, run: RunContext, publication: manifests.Publication, now: datetime
-) -> None:
+def _register(warehouse: Warehouse, publication: manifests.Publication) -> None:
+    """Write the latest version into the tables, unless it is there.
+
+    Not only when it is new: a run that was killed right after publishing left no row.
+    """
     info = manifests.open_manifest(str(publication.path)).info
     row = {
-        "pool": run.pool,
-        "version": publication.version,
-        "manifest_id": publication.manifest_id,
-        "run_id": run.run_id,
+        "pool": info.pool,
+        "version": info.version,
+        "manifest_id": info.manifest_id,
+        "run_id": info.run_id,
         "parent": info.parent.manifest_id if info.parent else None,
         "path": str(publication.path),
-        "tokens": publication.tokens,
-        "documents": publication.documents,
+        "tokens": info.spent.tokens,
+        "documents": info.spent.documents,
         "status": "published",
-        "published_at": now.replace(tzinfo=None),
+        "published_at": info.created_at.replace(tzinfo=None),
     }
     with warehouse.transaction() as cursor:
-        cursor.execute(
-            "delete from manifests where pool = $pool and version = $version",
-            {"pool": run.pool, "version": publication.version},
-        )
-    with warehouse.transaction() as cursor:
-        append(cursor, "manifests", pa.Table.from_pylist([row]))
+        known = cursor.execute(
+            "select count(*) from manifests where pool = $pool and version = $version",
+            {"pool": info.pool, "version": info.version},
+        ).fetchall()[0][0]
+        if not known:
+            append(cursor, "manifests", pa.Table.from_pylist([row]))
