@@ -14,6 +14,7 @@ import typer
 
 from databourse import __version__
 from databourse.errors import ConfigError, DatabourseError
+from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
 from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
 
@@ -58,6 +59,7 @@ app = _App(
     rich_markup_mode=None,
 )
 app.add_typer(manifest_app, name="manifest")
+app.command(epilog="Example: databourse explain databourse.yaml 3f9a1c07")(explain)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
 SetOption = Annotated[

@@ -1,31 +1,61 @@
--- Orders: trader k buys w_k z_k shares of each document, in whole units of 1e-12 shares.
--- grain:  one row per document_id, trader
--- reads:  int_signals_standardised, stg_market__traders
+-- Orders: trader k buys as many shares of a document as its z-score times what it stakes on one
+-- spread. In whole units of 1e-12 shares: integers add up the same in any order.
+-- grain: one row per document_number
+-- reads: market_documents, int_topics_standardised, market_traders
 with
 
-signals as (
+standards as (
 
     select
-        document_id,
-        trader,
-        standardised_value
-    from int_signals_standardised
+        topics.centre_k, -- per trader
+        topics.half_range_k, -- per trader
+        topics.mean_k, -- per trader
+        topics.spread_k, -- per trader
+        traders.shares_k, -- per trader
+        topics.topic_number
+    from int_topics_standardised as topics
+    inner join market_traders as traders
+        on topics.topic_number = traders.topic_number
 
 ),
 
-traders as (
+scaled_signals as (
 
     select
-        trader,
-        weight
-    from stg_market__traders
+        documents.document_number,
+        documents.topic_number,
+        documents.log_prior,
+        (documents.signal_k - standards.centre_k) / standards.half_range_k as x_k, -- per trader
+        standards.mean_k, -- per trader
+        standards.spread_k, -- per trader
+        standards.shares_k, -- per trader
+        documents.log_tokens
+    from market_documents as documents
+    inner join standards
+        on documents.topic_number = standards.topic_number
+
+),
+
+orders as (
+
+    select
+        document_number,
+        topic_number,
+        log_prior,
+        cast((x_k - mean_k) / spread_k * shares_k * 1e12 as bigint) as units_k, -- per trader
+        log_tokens
+    from scaled_signals
 
 )
 
 select
-    signals.document_id,
-    signals.trader,
-    cast(signals.standardised_value * traders.weight as decimal(38, 12)) as ordered_shares
-from signals
-inner join traders
-    on signals.trader = traders.trader
+    document_number,
+    topic_number,
+    log_prior,
+    log_tokens,
+    units_k, -- per trader
+    (
+        0
+        + units_k -- per trader
+    ) / 1e12 as shares
+from orders

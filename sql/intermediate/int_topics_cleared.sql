@@ -1,108 +1,58 @@
--- Books of each topic's maker: cost b ln sum exp(q / b), loss bound b ln n, ESS, entropy of prices.
--- Weights exp((q - max q) / b) are in [0, 1] and the largest is 1, so fixed point loses nothing.
--- grain:  one row per topic
--- reads:  int_documents_held, int_topics_sized, stg_market__topics
+-- Books of each topic's maker: cost b ln sum prior exp(q / b), loss bound, ESS, entropy of prices.
+-- A prior of 1 for all is the plain form, whose cost starts at b ln n and loses at most that.
+-- grain:  one row per topic_number
+-- reads:  int_orders_placed, int_topics_peaked
 with
-
-holdings as (
-
-    select
-        topic,
-        shares
-    from int_documents_held
-
-),
-
-sizes as (
-
-    select
-        topic,
-        n_documents,
-        top_shares
-    from int_topics_sized
-
-),
-
-makers as (
-
-    select
-        topic,
-        liquidity,
-        mass
-    from stg_market__topics
-
-),
-
-topics as (
-
-    select
-        sizes.topic,
-        sizes.n_documents,
-        sizes.top_shares,
-        makers.liquidity,
-        makers.mass
-    from sizes
-    inner join makers
-        on sizes.topic = makers.topic
-
-),
 
 log_weights as (
 
     select
-        holdings.topic,
-        (holdings.shares - topics.top_shares) / topics.liquidity as log_weight
-    from holdings
-    inner join topics
-        on holdings.topic = topics.topic
+        orders.topic_number,
+        (orders.shares - topics.top_shares) / topics.liquidity
+        + orders.log_prior
+        - topics.peak as log_weight
+    from int_orders_placed as orders
+    inner join int_topics_peaked as topics
+        on orders.topic_number = topics.topic_number
 
 ),
 
 weights as (
 
     select
-        topic,
+        topic_number,
         log_weight,
         exp(log_weight) as weight
     from log_weights
 
 ),
 
+-- Weights are in [0, 1] and the largest is 1, so units of 2^-52 lose nothing.
 -- A weight of 0 is the limit of x exp(-x): it adds nothing to the entropy.
-weight_sums as (
+sums as (
 
     select
-        topic,
-        cast(sum(cast(weight as decimal(38, 18))) as double) as total_weight,
-        cast(sum(cast(weight * weight as decimal(38, 18))) as double) as total_square,
-        cast(
-            sum(
-                cast(
-                    case when weight > 0 then -weight * log_weight else 0.0 end
-                    as decimal(38, 18)
-                )
-            )
-            as double
-        ) as total_surprise
+        topic_number,
+        sum(cast(weight * pow(2, 52) as bigint)) / pow(2, 52) as total_weight,
+        sum(cast(weight * weight * pow(2, 52) as bigint)) / pow(2, 52) as total_square,
+        sum(cast(if(weight > 0, -weight * log_weight, 0.0) * pow(2, 52) as bigint))
+        / pow(2, 52) as total_surprise
     from weights
-    group by topic
+    group by topic_number
 
 )
 
 select
-    topics.topic,
+    topics.topic_number,
     topics.n_documents,
     topics.top_shares,
     topics.liquidity,
     topics.mass,
-    ln(weight_sums.total_weight) as log_total_weight,
-    topics.top_shares + topics.liquidity * ln(weight_sums.total_weight) as cost,
-    topics.liquidity * ln(topics.n_documents) as worst_case_loss,
-    weight_sums.total_weight * weight_sums.total_weight
-    / weight_sums.total_square as effective_sample_size,
-    ln(weight_sums.total_weight)
-    + weight_sums.total_surprise / weight_sums.total_weight as entropy
-from topics
-inner join weight_sums
-    on topics.topic = weight_sums.topic
-order by topics.topic asc
+    topics.peak + ln(sums.total_weight) as log_total_weight,
+    topics.top_shares + topics.liquidity * (topics.peak + ln(sums.total_weight)) as cost,
+    sums.total_weight * sums.total_weight / sums.total_square as effective_sample_size,
+    ln(sums.total_weight) + sums.total_surprise / sums.total_weight as entropy,
+    topics.least_log_prior
+from int_topics_peaked as topics
+inner join sums
+    on topics.topic_number = sums.topic_number

@@ -1,9 +1,9 @@
--- Size of each topic and its largest holding, from which its prices are measured.
--- grain:  one row per topic
--- reads:  int_documents_held
+-- The largest holding of each topic, from which its prices are measured.
+-- grain: one row per topic_number
+-- reads: int_orders_placed
 select
-    topic,
+    topic_number,
     count(*) as n_documents,
     max(shares) as top_shares
-from int_documents_held
-group by topic
+from int_orders_placed
+group by topic_number

@@ -12,6 +12,8 @@ bought as (
         log_price,
         log_price_per_token,
         price_rank,
+        weight,
+        inclusion_probability,
         contributions
     from prices
     where
@@ -45,6 +47,8 @@ select
     bought.log_price,
     bought.log_price_per_token,
     bought.price_rank,
+    bought.weight,
+    bought.inclusion_probability,
     bought.contributions
 from documents
 inner join bought

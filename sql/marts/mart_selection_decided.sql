@@ -1,24 +1,16 @@
 -- Candidates of this run as the budget decided on them: bought, or left and why.
 -- grain:  one row per source, locator
--- reads:  mart_documents_ranked, selection_outcomes, pool_documents
+-- reads:  selection_outcomes, pool_documents
 -- params: $run_id
 with
-
-ranked as (
-
-    select
-        document_id,
-        log_price_per_token
-    from mart_documents_ranked
-
-),
 
 outcomes as (
 
     select
         document_id,
         is_selected,
-        reason
+        reason,
+        log_price_per_token
     from selection_outcomes
 
 ),
@@ -40,11 +32,9 @@ select
     documents.source,
     documents.document_id,
     'budget' as stage,
-    case when outcomes.is_selected then 'selected' else 'left' end as outcome,
+    if(outcomes.is_selected, 'selected', 'left') as outcome,
     outcomes.reason,
-    ranked.log_price_per_token as value
+    outcomes.log_price_per_token as value
 from documents
-inner join ranked
-    on documents.document_id = ranked.document_id
 inner join outcomes
     on documents.document_id = outcomes.document_id

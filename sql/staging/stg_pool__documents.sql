@@ -1,4 +1,4 @@
--- Candidates of the market: every document of the snapshot with its topic and its length.
+-- Candidates of the market: every document of the snapshot, its source, topic and length.
 -- Null topic or tokens: the document lacks them (assert_candidates_are_complete).
 -- grain:  one row per document_id
 -- reads:  snapshots, pool_documents, topics
@@ -17,6 +17,7 @@ run_documents as (
 
     select
         document_id,
+        source,
         tokens
     from pool_documents
     where run_id = $run_id
@@ -35,6 +36,7 @@ document_topics as (
 
 select
     candidates.document_id,
+    run_documents.source,
     document_topics.topic,
     run_documents.tokens
 from candidates

@@ -10,6 +10,8 @@ create table if not exists prices (
     log_price_per_token double not null, -- log_price - length_bias * ln(tokens)
     price_rank bigint not null, -- 1 = dearest per token
     is_selected boolean not null,
+    weight double not null, -- of the document in training; 1 unless it was sampled
+    inclusion_probability double, -- of a sampled document: that it is drawn; else null
     contributions map (varchar, double) not null, -- trader -> its part of the log price
     primary key (run_id, document_id)
 )

@@ -164,6 +164,9 @@ class LiquidityConfig(Section):
     shares: float | None = Field(
         default=None, gt=0, description="LMSR b: the larger, the less one share moves a price."
     )
+    by_topic: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="Exceptions: topic to a number of the same kind."
+    )
 
     @model_validator(mode="after")
     def _is_one_setting(self) -> Self:
@@ -171,6 +174,12 @@ class LiquidityConfig(Section):
             raise ValueError(
                 "market.liquidity needs exactly one of effective_share, shares; "
                 "such as {effective_share: 0.3}"
+            )
+        too_large = [name for name, value in self.by_topic.items() if value >= 1]
+        if self.effective_share is not None and too_large:
+            raise ValueError(
+                f"market.liquidity.by_topic.{too_large[0]} must be an effective share below 1, "
+                f"got {self.by_topic[too_large[0]]}"
             )
         return self
 
@@ -181,9 +190,37 @@ class PowerMassConfig(Section):
     power: float = Field(ge=0, le=1, description="0 is balanced, 1 is proportional.")
 
 
+class RiskAverseConfig(Section):
+    """Traders who believe in their signal and fear losses; they move prices one after another."""
+
+    risk_aversion: float = Field(
+        gt=0, description="Of a trader of average weight, per unit of account: 0 dares all."
+    )
+    confidence: float = Field(
+        default=1.0, gt=0, description="Log odds that a trader sees in one standard deviation."
+    )
+    order: tuple[str, ...] | None = Field(
+        default=None, description="Who trades first to last; by default in the order of signals."
+    )
+
+
+class SourcePriorConfig(Section):
+    """Opening prices by source: how much a document is trusted before any signal speaks."""
+
+    sources: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        min_length=1, description="Source to weight; sources that are not named have 1."
+    )
+
+
 class MarketConfig(Section):
     """How signals become prices."""
 
+    prior: Literal["uniform", "tokens"] | SourcePriorConfig = Field(
+        default="uniform", description="Opening prices within a topic, before anyone trades."
+    )
+    traders: Literal["fixed_orders"] | RiskAverseConfig = Field(
+        default="fixed_orders", description="How a signal turns into orders."
+    )
     liquidity: LiquidityConfig = LiquidityConfig(effective_share=0.3)
     weights: Literal["equal"] | dict[str, Annotated[float, Field(ge=0)]] = Field(
         default="equal", description="Size of each trader's orders; normalised to sum 1."
@@ -225,12 +262,60 @@ class BudgetConfig(Section):
         )
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+Floor = Annotated[float, Field(ge=0, le=1)] | dict[str, Share]
+"""A part of an even split between all groups, or shares of the budget by name of group."""
+Cap = Annotated[float, Field(ge=1)] | dict[str, Share]
+"""A multiple of an even split between all groups, or shares of the budget by name of group."""
+
+
 class SelectionConfig(Section):
     """How the budget is spent."""
 
     length_bias: float = Field(
         default=1.0, description="Exponent of the length in price per token: 0 ignores length."
     )
+    method: Literal["greedy", "sample"] = Field(
+        default="greedy",
+        description="Dearest first, or a random sample in proportion to the price per token.",
+    )
+    rule: Literal["skip", "stop"] = Field(
+        default="skip", description="At a document that does not fit: go on, or end."
+    )
+    best_single: bool = Field(
+        default=False,
+        description="Buy the dearest document first where it alone is worth more than the rest.",
+    )
+    diversity: float = Field(
+        default=0.0, ge=0, description="Log price that a document unlike all bought ones gains."
+    )
+    topic_floor: Floor = Field(default=0.0, description="Least spent on topics.")
+    topic_cap: Cap | None = Field(default=None, description="Most spent on topics.")
+    source_floor: Floor = Field(default=0.0, description="Least spent on sources.")
+    source_cap: Cap | None = Field(default=None, description="Most spent on sources.")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        limits = [
+            key
+            for key in ("topic_floor", "topic_cap", "source_floor", "source_cap")
+            if getattr(self, key)
+        ]
+        deciding = [*limits, *(["diversity"] if self.diversity else [])]
+        if self.method == "sample":
+            greedy = [*deciding, *(["best_single"] if self.best_single else [])]
+            greedy += ["rule"] if self.rule == "stop" else []
+            if greedy:
+                raise ValueError(
+                    f"selection.{greedy[0]} is for method greedy; a sample is drawn by price "
+                    "alone: remove it, or spread the sample by market.topic_mass"
+                )
+        elif self.best_single and deciding:
+            raise ValueError(
+                f"selection.best_single is a guarantee of the plain greedy rule; remove it or "
+                f"selection.{deciding[0]}"
+            )
+        return self
 
 
 class ManifestConfig(Section):
@@ -310,6 +395,7 @@ class RefreshConfig(BaseSettings):
             )
         if weights != "equal" and not any(weights.values()):
             raise ValueError("market.weights are all 0; give at least one trader a weight")
+        _check_risk_averse(self.market, names)
         return self
 
     @model_validator(mode="after")
@@ -318,6 +404,13 @@ class RefreshConfig(BaseSettings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"source name {repeated[0]!r} is used twice; give each source its own")
+        for key, named in _sources_named(self).items():
+            unknown = sorted(set(named) - set(names))
+            if unknown:
+                raise ValueError(
+                    f"{key} names the unknown source {unknown[0]!r}; "
+                    f"{nearest_names(unknown[0], names)}"
+                )
         return self
 
     @classmethod
@@ -331,6 +424,36 @@ class RefreshConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what is passed and nothing else: a config means the same on every machine."""
         return (init_settings,)
+
+
+def _check_risk_averse(market: MarketConfig, signals: Sequence[str]) -> None:
+    traders = market.traders
+    if isinstance(traders, str):
+        return
+    if market.liquidity.shares is None:
+        raise ValueError(
+            "market.traders with risk_aversion need market.liquidity.shares: their prices depend "
+            "on liquidity otherwise than through an effective share"
+        )
+    if traders.order is not None and sorted(traders.order) != sorted(signals):
+        raise ValueError(
+            f"market.traders.order must name every signal once: expected "
+            f"{', '.join(sorted(signals))}; got {', '.join(traders.order)}"
+        )
+
+
+def _sources_named(config: RefreshConfig) -> dict[str, list[str]]:
+    """Return the keys of the config that name sources, and whom they name."""
+    prior, selection = config.market.prior, config.selection
+    return {
+        "market.prior.sources": [] if isinstance(prior, str) else list(prior.sources),
+        "selection.source_floor": _named(selection.source_floor),
+        "selection.source_cap": _named(selection.source_cap),
+    }
+
+
+def _named(limit: float | dict[str, float] | None) -> list[str]:
+    return list(limit) if isinstance(limit, dict) else []
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -1,14 +1,21 @@
-"""Named SQL files and contracts: found in the checkout or inside the installed wheel."""
+"""Named SQL files and contracts: found in the checkout or inside the installed wheel.
+
+The number of traders is known at run time only, and the market has one column for each. So a line
+of SQL that ends in `-- per trader` stands for one line per trader: `_k` at the end of a name
+becomes `_0`, `_1` and so on. The file as it stands is valid SQL for a market with one trader.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
-from databourse.errors import UnknownNameError
+from databourse.errors import InputError, UnknownNameError
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent.parent
+_PER_TRADER = "-- per trader"
 
 
 def sql_root() -> Path:
@@ -22,16 +29,23 @@ def contracts_root() -> Path:
 
 
 @functools.cache
-def query(name: str) -> str:
+def query(name: str, *, n_traders: int | None = None) -> str:
     """Return the text of `sql/*/NAME.sql`; its file name is the name of the relation it makes.
+
+    Args:
+        name: of the file, without its ending.
+        n_traders: how often to write each line that stands for all traders, >= 1; None leaves the
+            text as it is.
 
     Raises:
         UnknownNameError: there is no such file.
+        InputError: `n_traders` is not >= 1.
     """
     files = query_files()
     if name not in files:
         raise UnknownNameError("query", name, sorted(files), where=str(sql_root()))
-    return files[name].read_text(encoding="utf-8")
+    text = files[name].read_text(encoding="utf-8")
+    return text if n_traders is None else _for_each_trader(text, n_traders)
 
 
 @functools.cache
@@ -39,6 +53,18 @@ def query_files() -> dict[str, Path]:
     """Return every named SQL file by name, in order of name."""
     files = sorted(sql_root().glob("*/*.sql"), key=lambda path: path.stem)
     return {path.stem: path for path in files}
+
+
+def _for_each_trader(text: str, n_traders: int) -> str:
+    if n_traders < 1:
+        raise InputError(f"a market needs at least 1 trader, got {n_traders}")
+    lines = []
+    for line in text.splitlines():
+        if line.endswith(_PER_TRADER):
+            lines += [re.sub(r"_k\b", f"_{trader}", line) for trader in range(n_traders)]
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _first_existing(*candidates: Path) -> Path:

@@ -48,15 +48,15 @@ insert into signals values
     ('rare', '-', '{D}', 'inf'), ('good', 'snap', '{A}', 0.5), ('good', 'snap', '{B}', -0.5),
     ('good', 'snap', '{C}', 0), ('good', 'past', '{A}', 'inf'), ('unasked', '-', '{A}', 'nan');
 insert into prices values
-    ('run', '{A}', 'one', 10, 2, ln(1 - 2 * exp(-20)), -2, 1, true, map {{'rare': 0.5}}),
-    ('run', '{B}', 'one', 20, -1, -20, -23, 2, true, map {{'rare': -0.5}}),
-    ('run', '{C}', 'two', 30, 0, -20, -24, 3, false, map {{'rare': 0.0, 'good': 1.0}}),
-    ('other', '{A}', '', 0, 'nan', 1, 'inf', 0, true, map {{}});
+    ('run', '{A}', 'one', 10, 2, ln(1 - 2 * exp(-20)), -2, 1, true, 1, null, map {{'rare': 0.5}}),
+    ('run', '{B}', 'one', 20, -1, -20, -23, 2, true, 1, null, map {{'rare': -0.5}}),
+    ('run', '{C}', 'two', 30, 0, -20, -24, 3, false, 1, null, map {{'rare': 0.0, 'good': 1.0}}),
+    ('other', '{A}', '', 0, 'nan', 1, 'inf', 0, true, 1, 1, map {{}});
 create table manifest_rows as
 select
     document_id, 'src' as source, 'f.jsonl#0' as locator, null::varchar as label, tokens, topic,
     exp(log_price) as price, log_price, exp(log_price_per_token) as price_per_token,
-    log_price_per_token, price_rank as rank, 1.0::double as weight,
+    log_price_per_token, price_rank as rank, 1.0::double as weight, 1.0::double as inclusion_probability,
     null::bigint as prompt_characters, 0.5::double as contribution_rare, 'some text' as text
 from prices where run_id = 'run' and is_selected order by document_id;
 """

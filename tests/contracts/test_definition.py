@@ -42,7 +42,10 @@ def test_the_order_of_the_key_is_its_positions_and_not_that_of_the_columns(chang
 def test_optional_columns_and_families_are_read():
     contract = load_contract("manifest")
 
-    assert [column.name for column in contract.columns if column.is_optional] == ["text"]
+    assert [column.name for column in contract.columns if column.is_optional] == [
+        "inclusion_probability",
+        "text",
+    ]
     assert contract.families[0].physical_type == "DOUBLE"
 
 

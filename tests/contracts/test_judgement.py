@@ -143,12 +143,15 @@ FAULTS = [
     fault("prices", {"topic.required": [B], "shares.required": [B], "price_rank.required": [B],
                      "contributions.required": [B], "tokens.required": [C],
                      "log_price.required": [C], "log_price_per_token.required": [C],
-                     "is_selected.required": [C]},
+                     "is_selected.required": [C], "weight.required": [C]},
           price("topic = null, shares = null, price_rank = null, contributions = null", B) + ";"
           + price("tokens = null, log_price = null, log_price_per_token = null, "
-                  "is_selected = null", C)),
-    fault("prices", {"topic.length": [A], "tokens.range": [B], "price_rank.range": [C]},
-          price("topic = ''", A) + ";" + price("tokens = 0", B) + ";" + price("price_rank = 0", C)),
+                  "is_selected = null, weight = null", C)),
+    fault("prices", {"topic.length": [A], "tokens.range": [B], "price_rank.range": [C],
+                     "weight.range": [A], "inclusion_probability.range": [B]},
+          price("topic = '', weight = 0", A) + ";"
+          + price("tokens = 0, inclusion_probability = 1.01", B) + ";"
+          + price("price_rank = 0", C)),
     fault("prices", "document_id.required", price("document_id = null"), ["null"],
           also=["snapshot_is_covered"]),
     fault("prices", "log_price.range", price("log_price = 5e-7", A), [A]),
@@ -165,18 +168,20 @@ FAULTS = [
                        "price_per_token.required": [A], "rank.required": [A],
                        "locator.required": [B], "tokens.required": [B], "log_price.required": [B],
                        "log_price_per_token.required": [B], "weight.required": [B],
-                       "text.required": [B]},
+                       "inclusion_probability.required": [B], "text.required": [B]},
           bought("source = null, topic = null, price = null, price_per_token = null, rank = null",
                  A)
           + ";" + bought("locator = null, tokens = null, log_price = null, "
-                         "log_price_per_token = null, weight = null, text = null")),
+                         "log_price_per_token = null, weight = null, text = null, "
+                         "inclusion_probability = null")),
     fault("manifest", {"source.length": [A], "topic.length": [A], "price.range": [A],
                        "price_per_token.range": [A], "rank.range": [A],
                        "locator.length": [B], "log_price.range": [B], "weight.range": [B],
-                       "prompt_characters.range": [B], "text.length": [B]},
+                       "prompt_characters.range": [B], "text.length": [B],
+                       "inclusion_probability.range": [B]},
           bought("source = '', topic = '', price = 1.00000001, price_per_token = -0.1, rank = 0", A)
           + ";" + bought("locator = '', log_price = 2e-9, weight = 0, prompt_characters = -1, "
-                         "text = ''")),
+                         "inclusion_probability = 0, text = ''")),
     fault("manifest", "document_id.required", bought("document_id = null"), ["null"],
           also=["bought_and_nothing_else"]),
     fault("manifest", "document_id.pattern",

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from databourse.queries import query
+from databourse.selection.greedy import rank_documents
 
 RUN, SNAPSHOT, TOPICS = "run-1", "snapshot-1", "topics-1"
 TABLES = ("pool_documents", "snapshots", "topics", "signals", "signal_versions")
@@ -19,6 +20,8 @@ class Bourse:
 
     connection: duckdb.DuckDBPyConnection
     traders: list[str] = field(default_factory=list)
+    board: object = None
+    cleared: object = None
 
     def insert(self, table, columns):
         """Append columns by name; what is not given is null."""
@@ -91,30 +94,54 @@ class Bourse:
 
     def clear(self, **choices):
         """Clear the market; equal weights, b = 1, proportional, per token, unless chosen."""
-        from databourse.market.clearing_sql import clear_market_in
+        from databourse.market.clearing_sql import assemble_board, clear_board
 
+        signal_ids = choices.pop("signal_ids", [f"{trader}-id" for trader in self.traders])
+        self.board = assemble_board(
+            self.connection,
+            run_id=RUN,
+            snapshot_id=SNAPSHOT,
+            topics_id=TOPICS,
+            signal_ids=signal_ids,
+        )
         arguments = {
-            "run_id": RUN,
-            "snapshot_id": SNAPSHOT,
-            "topics_id": TOPICS,
-            "signal_ids": [f"{trader}-id" for trader in self.traders],
             "weights": dict.fromkeys(self.traders, 1.0),
             "liquidity": 1.0,
             "topic_mass": "proportional",
             "length_bias": 1.0,
             **choices,
         }
-        return clear_market_in(self.connection, **arguments)
+        self.cleared = clear_board(self.connection, self.board, **arguments)
+        return self.cleared.summary
+
+    def prices(self):
+        """Return the rows of mart_prices, every document bought, in order of document_id."""
+        board = self.board
+        ranking = rank_documents(self.cleared.log_price_per_token, board.tokens)
+        ranks = np.empty(board.n_documents, dtype=np.int64)
+        ranks[ranking] = np.arange(1, board.n_documents + 1)
+        outcomes = {
+            "document_number": np.arange(board.n_documents),
+            "document_id": board.document_ids,
+            "topic": [board.topics[index] for index in board.topic_index],
+            "tokens": board.tokens,
+            "price_rank": ranks,
+            "is_selected": np.ones(board.n_documents, dtype=bool),
+            "weight": np.ones(board.n_documents),
+            "inclusion_probability": pa.nulls(board.n_documents, pa.float64()),
+        }
+        self.connection.register("selection_outcomes", pa.table(outcomes))
+        text = query("mart_prices", n_traders=len(board.traders))
+        wanted = {"run_id": RUN, "traders": list(board.traders)}
+        return self.connection.sql(text, params=wanted).to_arrow_table()
 
     def ranked(self):
-        """Return mart_documents_ranked as columns, dearest per token first."""
-        relation = self.connection.sql("select * from mart_documents_ranked order by price_rank")
-        return relation.to_arrow_table().to_pydict()
+        """Return mart_prices as columns, dearest per token first."""
+        return self.prices().sort_by("price_rank").to_pydict()
 
     def by_document(self, column):
-        """Return one column of mart_documents_ranked, in order of document_id."""
-        rows = self.ranked()
-        return [value for _, value in sorted(zip(rows["document_id"], rows[column], strict=True))]
+        """Return one column of mart_prices, in order of document_id."""
+        return self.prices()[column].to_pylist()
 
 
 @pytest.fixture

@@ -1,4 +1,32 @@
-"""LMSR: golden values, refusals, and each law L1 to L15, L20 to L24 on random markets."""
+"""LMSR: golden values, refusals, and the laws of the mechanism on random markets.
+
+| law | statement | tests (here unless another file is named) |
+|---|---|---|
+| L1 | prices are a distribution | test_law_01 |
+| L2 | adding c to all shares adds c to the cost and nothing to prices | test_law_02 |
+| L3 | permuting contracts permutes prices | test_law_03 |
+| L4 | only q / b matters to prices; the cost scales | test_law_04 |
+| L5 | max q <= C <= max q + b ln n | test_law_05 |
+| L6 | convex; slopes (diag p - p p') / b and their bounds; signs | test_law_06 (three) |
+| L7 | prices move by at most D / b, tanh(range D / 4b), 2 D / b in logs | test_law_07 |
+| L8 | path independence, round trips are free | test_law_08 |
+| L9 | p.D <= cost <= p'.D and min D <= cost <= max D | test_law_09 |
+| L10 | cost - p.D = b KL(p, p') | test_law_10 |
+| L11 | the maker loses b ln(p_i / pi_i) <= b ln(1 / min pi), never reached | test_law_11 (two) |
+| L12 | b ln(t / p) moves prices to t and costs 0 | test_law_12 |
+| L13 | moving prices to one's belief pays best | test_law_13 |
+| L14 | a ratio of prices ignores other contracts | test_law_14 |
+| L15 | C = max <p, q> + b H(p), with gap b KL; stationarity on the simplex | test_law_15 (two) |
+| L16 | maximum entropy among all with the same expected signals | test_law_16; test_guarantees |
+| L17 | fixed orders are a log opinion pool, in any order | test_pooling: test_law_17 |
+| L18 | risk-averse moves, their limits and their order | test_pooling: test_law_18 |
+| L19 | makers merge by adding liquidities | test_pooling: test_law_19 |
+| L20 | b to 0: ties for the largest order share all mass | test_law_20 |
+| L21 | b to infinity: prices return to the prior | test_law_21 |
+| L22 | entropy and ESS grow with b, strictly unless q is constant | test_law_22 (four) |
+| L23 | 1 / max p <= ESS <= exp H <= n | test_law_23 |
+| L24 | b never changes the ranking | test_law_24 |
+"""
 
 import math
 
@@ -135,6 +163,23 @@ def test_law_04_only_the_ratio_of_shares_to_liquidity_sets_prices(market, factor
 
 
 @law
+@given(markets(), st.floats(0.01, 100))
+def test_law_04_holds_for_any_factor_up_to_rounding(market, factor):
+    liquidity, prior, q = market
+    rounding = 1e-14 * scale_of(liquidity, q)
+
+    np.testing.assert_allclose(
+        lmsr.log_prices(factor * q, factor * liquidity, prior=prior),
+        lmsr.log_prices(q, liquidity, prior=prior),
+        rtol=1e-12,
+        atol=rounding / liquidity + 1e-13,
+    )
+    assert lmsr.cost(factor * q, factor * liquidity, prior=prior) == pytest.approx(
+        factor * lmsr.cost(q, liquidity, prior=prior), abs=2 * max(1, factor) * rounding
+    )
+
+
+@law
 @given(markets())
 def test_law_05_cost_lies_between_the_largest_order_and_the_loss_bound_above_it(market):
     liquidity, _, q = market
@@ -175,6 +220,19 @@ def test_law_06_prices_are_the_gradient_of_cost_and_the_slopes_their_gradient(ma
     # Central differences: 1e-16 * 100 / 2e-5 of rounding, 1e-10 of curvature.
     assert (up - down) / (2e-5 * liquidity) == pytest.approx(p[index % q.size], abs=2e-8)
     np.testing.assert_allclose((priced_up - priced_down) / 2e-5, slope, atol=2e-8)
+
+
+@law
+@given(markets(min_size=2), st.integers(0, 11), st.floats(0.01, 10))
+def test_law_06_an_order_raises_its_own_price_and_lowers_all_others(market, index, size):
+    liquidity, prior, q = market
+    q = q / max(1, np.abs(q).max() / (10 * liquidity))  # else prices are 0 and 1 up to rounding
+    bought = np.arange(q.size) == index % q.size
+    before = lmsr.log_prices(q, liquidity, prior=prior)
+    after = lmsr.log_prices(q + size * liquidity * bought, liquidity, prior=prior)
+
+    assert (after[bought] > before[bought]).all()
+    assert (after[~bought] < before[~bought]).all()
 
 
 @law
@@ -248,6 +306,19 @@ def test_law_11_no_outcome_costs_the_maker_more_than_the_bound(market):
 
 
 @law
+@given(liquidities, st.integers(2, 12), st.floats(1, 25))
+def test_law_11_the_bound_is_approached_but_never_reached(liquidity, n, depth):
+    bought = np.zeros(n)
+    bought[0] = depth * liquidity
+    bound = lmsr.worst_case_loss(n, liquidity)
+    loss = bought[0] - lmsr.trade_cost(np.zeros(n), bought, liquidity)
+
+    assert loss < bound
+    # b ln p, of a price that is 1 - (n - 1) exp(-depth) or more
+    assert bound - loss <= liquidity * n * math.exp(-depth) + 1e-14 * liquidity
+
+
+@law
 @given(markets(n_vectors=2))
 def test_law_12_the_bundle_that_sets_prices_costs_nothing(market):
     liquidity, prior, q, other = market
@@ -259,6 +330,9 @@ def test_law_12_the_bundle_that_sets_prices_costs_nothing(market):
         0, abs=1e-13 * liquidity
     )
     np.testing.assert_allclose(lmsr.prices(bundle, liquidity, prior=current), target, rtol=1e-12)
+    # The bundle is free, so what it pays if i occurs is the mover's profit: the gain in log score.
+    by_scores = [liquidity * math.log(b / a) for a, b in zip(current, target, strict=True)]
+    np.testing.assert_allclose(bundle, by_scores, rtol=1e-9, atol=1e-14 * liquidity)
 
 
 @law
@@ -317,8 +391,9 @@ def test_law_15_cost_is_the_largest_expected_order_plus_entropy_and_the_gap_is_k
 @law
 @given(markets())
 def test_law_15_the_maximum_entropy_condition_holds_at_every_contract(market):
-    liquidity, _, q = market
-    multiplier = q - liquidity * (lmsr.log_prices(q, liquidity) + 1)
+    liquidity, prior, q = market
+    start = np.zeros(q.size) if prior is None else np.log(prior)
+    multiplier = q - liquidity * (lmsr.log_prices(q, liquidity, prior=prior) - start + 1)
 
     assert np.ptp(multiplier) <= 1e-13 * scale_of(liquidity, q)
 
@@ -367,6 +442,7 @@ def test_law_21_with_endless_liquidity_prices_return_to_the_prior(market):
     np.testing.assert_allclose(lmsr.prices(q, 1e7, prior=prior), start, rtol=1e-6)
     mean = lmsr.cost(q, 1e7) - 1e7 * math.log(q.size)
     assert mean == pytest.approx(q.mean(), abs=1e-6)
+    assert lmsr.cost(q, 1e7, prior=start) == pytest.approx(float(start @ q), abs=1e-6)
 
 
 @law
@@ -379,6 +455,70 @@ def test_law_22_more_liquidity_never_concentrates_prices(market, factor):
     size, larger = lmsr.effective_sample_size(p), lmsr.effective_sample_size(flatter)
     assert larger >= size * (1 - 1e-12)
     assert flatter.max() <= p.max() * (1 + 1e-12)
+
+
+# Not constant, and no price so near 0 or 1 that a change would drown in rounding.
+moderate = st.lists(st.integers(-20, 20), min_size=2, max_size=12).filter(lambda x: len(set(x)) > 1)
+
+
+@law
+@given(moderate, liquidities, st.floats(1.05, 10))
+def test_law_22_more_liquidity_spreads_prices_unless_all_orders_are_equal(q, liquidity, factor):
+    q = np.array(q) / 4 * liquidity
+    p, flatter = lmsr.prices(q, liquidity), lmsr.prices(q, liquidity * factor)
+    constant = np.full(q.size, q[0])
+
+    assert lmsr.entropy(flatter) > lmsr.entropy(p)
+    assert lmsr.effective_sample_size(flatter) > lmsr.effective_sample_size(p)
+    assert flatter.max() < p.max()
+    assert len({lmsr.entropy(lmsr.prices(constant, b)) for b in (liquidity, 9 * liquidity)}) == 1
+
+
+@law
+@given(moderate, st.floats(0.2, 5))
+def test_law_22_entropy_and_size_change_at_the_known_rates(q, inverse):
+    q = np.array(q) / 10
+    step = 1e-5 * inverse
+
+    def at(s):
+        prices = lmsr.prices(q, 1 / s)
+        return lmsr.entropy(prices), math.log(lmsr.effective_sample_size(prices))
+
+    rates = [
+        (up - down) / (2 * step)
+        for up, down in zip(at(inverse + step), at(inverse - step), strict=True)
+    ]
+    p = lmsr.prices(q, 1 / inverse)
+    squared = p * p / (p * p).sum()
+    variance = float(p @ q**2 - (p @ q) ** 2)
+
+    assert rates[0] == pytest.approx(-inverse * variance, abs=1e-6)
+    assert rates[1] == pytest.approx(-2 * float(squared @ q - p @ q), abs=1e-6)
+
+
+@law
+@given(markets(), st.floats(1.01, 100))
+def test_law_22_more_liquidity_never_lowers_the_effective_share_of_the_prior(market, factor):
+    liquidity, prior, q = market
+    shares = [
+        lmsr.effective_share(lmsr.prices(q, b, prior=prior), prior=prior)
+        for b in (liquidity, liquidity * factor)
+    ]
+
+    assert 0 < shares[0] <= shares[1] * (1 + 1e-12)
+    assert shares[1] <= 1 + 1e-12
+
+
+def test_effective_share_counts_the_prior_behind_prices():
+    even = np.array([0.5, 0.5])
+
+    # sum p^2 / pi = 0.25 / 0.25 + 0.25 / 0.75 = 4 / 3
+    assert lmsr.effective_share(even, prior=np.array([0.25, 0.75])) == pytest.approx(0.75)
+    assert lmsr.effective_share(even, prior=even) == pytest.approx(1)
+    assert lmsr.effective_share(np.array([1.0, 0.0, 0.0, 0.0])) == 0.25
+    assert lmsr.effective_share(np.array([0.0, 1.0]), prior=np.array([0.9, 0.1])) == pytest.approx(
+        0.1
+    )
 
 
 @law
@@ -457,5 +597,9 @@ def test_trades_weights_and_prices_outside_their_domain_are_refused():
         lmsr.effective_sample_size(np.zeros(2))
     with pytest.raises(InputError, match="sum to 1"):
         lmsr.entropy(np.array([0.5, 0.6]))
+    with pytest.raises(InputError, match="sum to 1"):
+        lmsr.effective_share(np.array([0.5, 0.6]))
+    with pytest.raises(InputError, match="prior must"):
+        lmsr.effective_share(np.array([0.5, 0.5]), prior=np.array([1.0]))
     with pytest.raises(InputError, match="at least 1 contract"):
         lmsr.worst_case_loss(0, 1.0)

@@ -18,7 +18,7 @@ columns = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=1, 
 def standardised(values, topics=None):
     values = np.array(values, dtype=float)
     topics = np.zeros(values.size, dtype=int) if topics is None else np.array(topics)
-    return standardise_within_topics(values[:, np.newaxis], topics)[:, 0]
+    return standardise_within_topics(values[:, np.newaxis], topics).scores[:, 0]
 
 
 def test_scores_of_two_topics_are_those_worked_by_hand():
@@ -27,6 +27,27 @@ def test_scores_of_two_topics_are_those_worked_by_hand():
         standardised([2, 11, 6, 9, 4, 4], topics=[0, 1, 0, 1, 0, 0]),
         [-np.sqrt(2), 1, np.sqrt(2), -1, 0, 0],
         rtol=1e-15,
+    )
+
+
+def test_means_and_spreads_are_those_worked_by_hand():
+    values = np.array([[2, 5], [11, -3], [6, 5], [9, 1], [4, 5], [4, 5]], dtype=float)
+    found = standardise_within_topics(values, np.array([0, 1, 0, 1, 0, 0]))
+
+    np.testing.assert_allclose(found.mean, [[4, 5], [10, -1]], rtol=1e-15)
+    np.testing.assert_allclose(found.spread, [[np.sqrt(2), 0], [1, 2]], rtol=1e-15)
+
+
+@law
+@given(columns, st.floats(0.1, 10), st.floats(-100, 100))
+def test_scores_times_spread_plus_mean_is_the_signal(values, factor, offset):
+    values = (factor * np.array(values) + offset)[:, np.newaxis]
+    found = standardise_within_topics(values, np.zeros(len(values), dtype=int))
+
+    assert found.mean[0, 0] == pytest.approx(statistics.fmean(values[:, 0]), abs=1e-9)
+    assert found.spread[0, 0] == pytest.approx(statistics.pstdev(values[:, 0].tolist()), abs=1e-5)
+    np.testing.assert_allclose(
+        found.scores * found.spread + found.mean, values, rtol=1e-9, atol=1e-9
     )
 
 

@@ -28,6 +28,9 @@ PREFIXES = {
 HANDED_OVER = {
     "batch_documents",
     "contract_rows",
+    "market_documents",
+    "market_makers",
+    "market_traders",
     "near_duplicates",
     "selection_outcomes",
     "wanted_documents",

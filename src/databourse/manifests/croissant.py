@@ -29,7 +29,8 @@ _DESCRIPTIONS = {
     "price_per_token": "Price divided by tokens to the power of the length bias.",
     "log_price_per_token": "Natural logarithm of the price per token.",
     "rank": "Place in the order of value per token; 1 is dearest.",
-    "weight": "How much the document counts in training.",
+    "weight": "How much the document counts in training; 1 / inclusion_probability in a sample.",
+    "inclusion_probability": "Probability with which the sample draws the document.",
     "prompt_characters": "Leading characters of the text that are prompt, if any.",
     "text": "The canonical text.",
 }

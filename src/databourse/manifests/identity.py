@@ -4,16 +4,18 @@ It is the sha256 of these UTF-8 lines, each ended by a newline:
 
 1. `databourse-manifest-1`
 2. the canonical JSON (sorted keys, no spaces) of an object with `pool`, `snapshot_id`,
-   `tokenizer_id`, `budget` and `market` as in manifest.json, `traders` (sorted names) and `text`
-   (whether texts are included);
+   `tokenizer_id`, `budget`, `market` and `selection` as in manifest.json, `traders` (sorted names)
+   and `text` (whether texts are included); what is null in `market` is left out, and so is
+   `selection` where it is null, as in manifests that were written before these existed;
 3. per document, in ascending order of document_id, the canonical JSON of the list [document_id,
    source, label, tokens, topic, log_price, log_price_per_token, rank, weight, prompt_characters,
    [contribution of every trader, in the order of `traders`]].
 
 Floats are written by Python's `repr`, the shortest text that reads back as the same number. Price
-and price per token are left out because they are the exponentials of their logs; the text, because
-document_id is its digest. Locators, run ids, timestamps, seconds and file boundaries are not
-content: two refreshes of the same inputs and config share their identity wherever they ran.
+and price per token are left out because they are the exponentials of their logs; the probability of
+a sampled document, because its weight is the inverse; the text, because document_id is its digest.
+Locators, run ids, timestamps, seconds and file boundaries are not content: two refreshes of the
+same inputs and config share their identity wherever they ran.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from databourse.digests import canonical_json
 from databourse.errors import InputError
-from databourse.manifests.model import Budget, MarketRecord
+from databourse.manifests.model import Budget, MarketRecord, SelectionRecord
 from databourse.manifests.shards import CONTRIBUTION_PREFIX, order_problem, traders_of
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def manifest_identity(
     tokenizer_id: str,
     budget: Budget,
     market: MarketRecord,
+    selection: SelectionRecord | None = None,
 ) -> str:
     """Return the manifest_id of documents under the rules that bought them.
 
@@ -74,10 +77,12 @@ def manifest_identity(
                 "snapshot_id": snapshot_id,
                 "tokenizer_id": tokenizer_id,
                 "budget": budget.model_dump(mode="json"),
-                "market": market.model_dump(mode="json"),
+                "market": market.model_dump(mode="json", exclude_none=True),
                 "traders": list(traders),
                 "text": "text" in table.column_names,
             }
+            if selection is not None:
+                rules["selection"] = selection.model_dump(mode="json")
             state.update(f"databourse-manifest-1\n{canonical_json(rules)}\n".encode())
         problem = order_problem(table.column("document_id"), last)
         if problem:

@@ -77,6 +77,13 @@ class TopicMarket(_Part):
     marginal_log_price_per_token: float | None = Field(
         description="Of the cheapest bought document; null if none was bought."
     )
+    floor: Count | None = Field(default=None, description="Least to spend here; null: none set.")
+    cap: Count | None = Field(default=None, description="Most to spend here; null: none set.")
+    cost: float | None = Field(default=None, description="What traders paid the maker, C(q).")
+    worst_case_loss: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Most the maker can lose, in units of account."
+    )
+    entropy: float | None = Field(default=None, description="Of the topic's prices, in nats.")
 
 
 class TopicTotals(TopicMarket):
@@ -92,6 +99,8 @@ class SourceSupply(_Part):
     source: str
     candidate_documents: Count
     candidate_tokens: Count
+    floor: Count | None = Field(default=None, description="Least to spend here; null: none set.")
+    cap: Count | None = Field(default=None, description="Most to spend here; null: none set.")
 
 
 class SourceTotals(SourceSupply):
@@ -125,6 +134,21 @@ class MarketRecord(_Part):
     liquidity: JsonValue = Field(description="The liquidity setting, as configured.")
     length_bias: float
     weights: dict[str, float] = Field(description="Trader to its share of the order flow.")
+    prior: JsonValue = Field(default=None, description="Opening prices, as configured.")
+    traders: JsonValue = Field(default=None, description="How orders are made, as configured.")
+
+
+class SelectionRecord(_Part):
+    """The settings by which the budget was spent; limits as configured."""
+
+    method: Literal["greedy", "sample"]
+    rule: Literal["skip", "stop"]
+    best_single: bool
+    diversity: float = Field(ge=0)
+    topic_floor: JsonValue
+    topic_cap: JsonValue
+    source_floor: JsonValue
+    source_cap: JsonValue
 
 
 class ContractResult(_Part):
@@ -162,11 +186,17 @@ class ManifestFacts(_Part):
     candidates: Counts = Field(description="The snapshot: what was for sale.")
     dropped: dict[str, Count] = Field(description="Reason to rows that never were for sale.")
     market: MarketRecord
+    selection: SelectionRecord | None = Field(
+        default=None, description="Null in manifests of databourse 0.1: greedy, skipping."
+    )
+    board_id: str | None = Field(
+        default=None, description="The stored signals that were traded, for databourse price."
+    )
     signals: tuple[SignalRecord, ...]
     topics: tuple[TopicMarket, ...]
     sources: tuple[SourceSupply, ...]
     marginal_log_price_per_token: float | None = Field(
-        description="Of the cheapest bought document over all topics."
+        description="Of the last document bought outside any floor; null for a sample."
     )
     decontamination: dict[str, JsonValue] | None = Field(default=None, description="Null: not run.")
 

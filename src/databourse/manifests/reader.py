@@ -53,6 +53,7 @@ class Document:
     weight: float
     prompt_characters: int | None
     contributions: Mapping[str, float] = field(default_factory=dict)
+    inclusion_probability: float | None = None
     text: str | None = None
 
 

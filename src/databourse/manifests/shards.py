@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,13 @@ _TYPES = {  # in order; contributions go after prompt_characters and before text
     "log_price_per_token": "float64",
     "rank": "int64",
     "weight": "float64",
+    "inclusion_probability": "float64",
     "prompt_characters": "int64",
     "text": "large_string",  # a string column holds at most 2 GiB
 }
 _NULLABLE = frozenset({"label", "prompt_characters"})
 _DERIVED = frozenset({"price", "price_per_token", "weight", *_NULLABLE})
-_OPTIONAL = frozenset({"text"})
+OPTIONAL = frozenset({"inclusion_probability", "text"})
 
 
 def shard_name(index: int) -> str:
@@ -49,13 +51,19 @@ def shard_name(index: int) -> str:
     return f"documents-{index:05d}.parquet"
 
 
-def shard_schema(traders: tuple[str, ...], *, text: bool) -> pa.Schema:
-    """Return the columns of a shard, with one `contribution_<trader>` per trader."""
+def shard_schema(traders: tuple[str, ...], *, optional: AbstractSet[str]) -> pa.Schema:
+    """Return the columns of a shard, with one `contribution_<trader>` per trader.
+
+    Args:
+        traders: names of the traders.
+        optional: which of `OPTIONAL` are there.
+    """
     import pyarrow as pa
 
-    fields = {name: _TYPES[name] for name in _TYPES if name not in _OPTIONAL}
+    left_out = OPTIONAL - optional
+    fields = {name: kind for name, kind in _TYPES.items() if name not in {*left_out, "text"}}
     fields |= {f"{CONTRIBUTION_PREFIX}{trader}": "float64" for trader in traders}
-    if text:
+    if "text" in optional:
         fields["text"] = _TYPES["text"]
     kinds = {"large_string": pa.large_string()}
     return pa.schema(
@@ -80,8 +88,9 @@ def canonical_documents(documents: pa.Table) -> pa.Table:
             locator, topic (strings), tokens, rank (whole numbers > 0), log_price and
             log_price_per_token (finite) are required. Where absent, price and price_per_token are
             the exponentials of the latter two, weight is 1.0, label and prompt_characters are
-            null. Contributions come as columns `contribution_<trader>`, or as one column
-            `contributions` of type map(string, double). With a column text, texts are written.
+            null. A sample has a column inclusion_probability, in (0, 1]. Contributions come as
+            columns `contribution_<trader>`, or as one column `contributions` of type
+            map(string, double). With a column text, texts are written.
 
     Raises:
         InputError: no row, a column missing, unknown or of another type, a null, a value outside
@@ -90,7 +99,9 @@ def canonical_documents(documents: pa.Table) -> pa.Table:
     if documents.num_rows == 0:
         raise InputError("a manifest needs at least one selected document, got none")
     table = _with_derived(_with_contribution_columns(documents))
-    schema = shard_schema(traders_of(table.column_names), text="text" in table.column_names)
+    schema = shard_schema(
+        traders_of(table.column_names), optional=OPTIONAL & set(table.column_names)
+    )
     _check_columns(table.column_names, schema.names)
     table = _cast(table, schema)
     table = _without_negative_zeros(table.sort_by("document_id"))
@@ -273,6 +284,10 @@ def _range_problem(table: pa.Table) -> str | None:
         "price_per_token": (pc.less(table.column("price_per_token"), 0.0), "must be >= 0"),
         "document_id": (pc.equal(table.column("document_id"), ""), "must not be empty"),
     }
+    if "inclusion_probability" in table.column_names:
+        probability = table.column("inclusion_probability")
+        is_none = pc.or_(pc.less_equal(probability, 0.0), pc.greater(probability, 1.0))
+        floors["inclusion_probability"] = (is_none, "must be in (0, 1]")
     for name, (is_bad, rule) in floors.items():
         bad = table.filter(is_bad)
         if bad.num_rows:

@@ -186,6 +186,7 @@ def _draft(facts: ManifestFacts, table: pa.Table, shards: tuple[Shard, ...]) -> 
             tokenizer_id=facts.tokenizer.id,
             budget=facts.budget,
             market=facts.market,
+            selection=facts.selection,
         ),
         spent=Counts(documents=table.num_rows, tokens=sum(table.column("tokens").to_pylist())),
         shards=shards,

@@ -33,6 +33,7 @@ from databourse.manifests.identity import manifest_identity
 from databourse.manifests.model import Counts, Latest, ManifestInfo, SourceTotals, TopicTotals
 from databourse.manifests.seals import BrokenSealError
 from databourse.manifests.shards import (
+    OPTIONAL,
     order_problem,
     row_groups,
     row_problem,
@@ -333,6 +334,7 @@ def _row_problems(folder: Folder, info: ManifestInfo) -> list[Problem]:
             tokenizer_id=info.tokenizer.id,
             budget=info.budget,
             market=info.market,
+            selection=info.selection,
         )
     except _BadRowsError as error:
         return [error.problem]
@@ -365,7 +367,9 @@ def _audited_rows(folder: Folder, info: ManifestInfo, audit: _Audit) -> Iterator
 
 
 def _table_problem(table: pa.Table, last_id: str | None) -> str | None:
-    schema = shard_schema(traders_of(table.column_names), text="text" in table.column_names)
+    schema = shard_schema(
+        traders_of(table.column_names), optional=OPTIONAL & set(table.column_names)
+    )
     for wanted in schema:
         if wanted.name not in table.column_names:
             return f"has no column {wanted.name}"
@@ -402,6 +406,7 @@ def _total_problems(info: ManifestInfo, audit: _Audit) -> list[str]:
         problems.append(f"spends {spent.tokens:,} of {limits.limit_tokens:,} tokens")
     if limits.limit_documents is not None and spent.documents > limits.limit_documents:
         problems.append(f"spends {spent.documents:,} of {limits.limit_documents:,} documents")
+    problems += _limit_problems(info)
     said_topics = {part.topic: _selected(part) for part in info.topics}
     said_sources = {part.source: _selected(part) for part in info.sources}
     for kind, said, rows in (
@@ -415,6 +420,21 @@ def _total_problems(info: ManifestInfo, audit: _Audit) -> list[str]:
         ]
         if wrong:
             problems.append(f"does not say what its rows say about {kind} {wrong[0]!r}")
+    return problems
+
+
+def _limit_problems(info: ManifestInfo) -> list[str]:
+    """Return which floors and caps do not hold; they count what the budget counts."""
+    problems = []
+    parts: list[TopicTotals | SourceTotals] = [*info.topics, *info.sources]
+    for part in parts:
+        name = part.topic if isinstance(part, TopicTotals) else part.source
+        by_documents = info.budget.kind == "documents"
+        spent = part.selected_documents if by_documents else part.selected_tokens
+        if part.floor is not None and spent < part.floor:
+            problems.append(f"spends {spent:,} on {name!r}, below its floor of {part.floor:,}")
+        if part.cap is not None and spent > part.cap:
+            problems.append(f"spends {spent:,} on {name!r}, above its cap of {part.cap:,}")
     return problems
 
 

@@ -1,14 +1,18 @@
 """Clearing of the market: signals place orders, makers price documents topic by topic.
 
-Notation: z = standardised signals, w = weights of the traders (sum 1), q_i = sum_k w_k z_ki shares
-of document i, b_t = liquidity and m_t = mass of topic t, p_i = price within the topic, l_i =
-tokens, g = length bias. ln P_i = ln m_t + ln p_i, and documents are ranked by ln P_i - g ln l_i.
+Notation: z = standardised signals, w = weights of the traders (sum 1), pi = prior within the topic,
+x_k = shares that trader k buys per spread (w_k with fixed orders), q_i = sum_k x_k z_ki shares of
+document i, b_t = liquidity and m_t = mass of topic t, p_i = price within the topic, l_i = tokens,
+g = length bias. p_i = pi_i exp(q_i / b) / sum_j pi_j exp(q_j / b), ln P_i = ln m_t + ln p_i, and
+documents are ranked by ln P_i - g ln l_i.
 Follows Market-Based Data Subset Selection (arXiv 2510.02456) in outline; the details are ours, see
 docs/methods.md. `clearing_sql` is the same market in DuckDB; tests hold the two equal within 1e-9.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +22,7 @@ from databourse.market import lmsr
 from databourse.market.liquidity import EffectiveShare, liquidity_for_share
 from databourse.market.lmsr import FloatArray, exact_sum
 from databourse.market.masses import TopicMass, topic_masses
-from databourse.market.pooling import normalised_weights
+from databourse.market.pooling import FixedOrders, Traders, normalised_weights, shares_per_spread
 from databourse.market.standardisation import (
     IntArray,
     standardise_within_topics,
@@ -32,15 +36,24 @@ ORDER_DECIMALS = 12
 # Prices per token are compared to this many decimals of their logarithm, for the same reason.
 RANK_DECIMALS = 12
 
+# Prior weights of one topic may differ by this factor: beyond it doubles lose them next to 0.
+_PRIOR_RANGE = 1e300
+
+Liquidity = float | EffectiveShare | FloatArray | Sequence[float | EffectiveShare]
+"""b in shares or the effective share to reach: one for all topics, or one for each."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClearedMarket:
     """Prices of every document and the books of every topic's maker.
 
     Per document, in the order given: `topic_index` (n,), `shares` q (n,), `log_price` ln P (n,),
-    `log_price_per_token` (n,), `contributions` w_k z_ki / b_t (n, n_traders), in nats of log price.
+    `log_price_per_token` (n,), `contributions` x_k z_ki / b_t (n, n_traders), in nats of log price.
     Per topic: `n_documents`, `mass` m, `liquidity` b (shares), `cost` C(q), `worst_case_loss`
-    b ln n, `effective_sample_size` and `entropy` (nats) of its prices, each (n_topics,).
+    (b ln n, or b ln(1 / min pi) with a prior), `effective_sample_size` 1 / sum p^2 and `entropy`
+    (nats) of its prices, each (n_topics,).
+    Per topic and trader, each (n_topics, n_traders): `mean` and `spread` of the raw signal, in its
+    unit, and `shares_per_spread` x. z_ki is (signal - mean) / spread, or 0 where the spread is 0.
     """
 
     topic_index: IntArray
@@ -55,6 +68,9 @@ class ClearedMarket:
     worst_case_loss: FloatArray
     effective_sample_size: FloatArray
     entropy: FloatArray
+    mean: FloatArray
+    spread: FloatArray
+    shares_per_spread: FloatArray
 
     def pool_effective_sample_size(self) -> float:
         """Return 1 / sum P^2 over the whole pool, in documents."""
@@ -67,9 +83,11 @@ def clear_market(
     weights: FloatArray,
     topic_index: IntArray,
     tokens: IntArray,
-    liquidity: float | FloatArray | EffectiveShare,
+    liquidity: Liquidity,
     topic_mass: TopicMass,
     length_bias: float,
+    prior: FloatArray | None = None,
+    traders: Traders = FixedOrders(),  # noqa: B008 - a frozen value
 ) -> ClearedMarket:
     """Return the prices at which the market of every topic clears.
 
@@ -78,9 +96,14 @@ def clear_market(
         weights: shape (n_traders,), >= 0, not all 0; scaled to sum 1.
         topic_index: shape (n_documents,), topics 0 .. n_topics - 1, each with a document.
         tokens: length of each document, shape (n_documents,), integers >= 1.
-        liquidity: b in shares, > 0: one number, one per topic, or the effective share to reach.
+        liquidity: b in shares, > 0, or the effective share to reach; one for all topics, or one
+            for each. Where b ln n is beyond the doubles, so are cost and loss bound: inf.
         topic_mass: how prices of different topics are made comparable.
         length_bias: g, finite; 0 ignores length, 1 is price per token.
+        prior: how much each document is trusted before anyone trades, shape (n_documents,), > 0,
+            finite; scaled to sum 1 within each topic. None for the plain form of the market, which
+            has the prices of an equal prior.
+        traders: how signals become orders.
 
     Returns:
         The cleared market; `log_price_per_token` is rounded to `RANK_DECIMALS`.
@@ -91,16 +114,28 @@ def clear_market(
     check_length_bias(length_bias)
     standardised = standardise_within_topics(values, topic_index)
     positions = topic_positions(topic_index, n_documents=values.shape[0])
-    _check_tokens(tokens, n_documents=values.shape[0])
-    orders = _placed_orders(standardised, normalised_weights(weights, n_traders=values.shape[1]))
+    check_tokens(tokens, n_documents=values.shape[0])
+    opening = None if prior is None else _opening_prices(prior, topic_index, positions)
+    flow = normalised_weights(weights, n_traders=values.shape[1])
+    given = topic_liquidities(liquidity, n_topics=len(positions))
+    stakes = shares_per_spread(flow, given, traders)
+    orders = _placed_orders(standardised.scores, stakes[topic_index])
     shares = _to_shares(orders.sum(axis=1))
-    liquidities = _topic_liquidities(liquidity, shares, positions)
     n_documents = np.array([part.size for part in positions], dtype=np.int64)
     mass = topic_masses(n_documents, topic_mass)
+    liquidities = np.empty(len(positions))
     log_price = np.empty_like(shares)
+    books = {name: np.empty(len(positions)) for name in _BOOK_ENTRIES}
     for topic, part in enumerate(positions):
-        within = lmsr.log_prices(shares[part], float(liquidities[topic]))
+        start = None if opening is None else opening[part]
+        maker = _maker(given[topic], shares[part], start)
+        within = lmsr.log_prices(shares[part], maker, prior=start)
+        liquidities[topic] = maker
         log_price[part] = np.log(mass[topic]) + within
+        books["cost"][topic] = lmsr.cost(shares[part], maker, prior=start)
+        books["worst_case_loss"][topic] = lmsr.worst_case_loss(part.size, maker, prior=start)
+        books["effective_sample_size"][topic] = lmsr.effective_sample_size(np.exp(within))
+        books["entropy"][topic] = lmsr.entropy(np.exp(within))
     return ClearedMarket(
         topic_index=topic_index,
         shares=shares,
@@ -110,8 +145,14 @@ def clear_market(
         n_documents=n_documents,
         mass=mass,
         liquidity=liquidities,
-        **_books(shares, liquidities, positions),
+        **books,
+        mean=standardised.mean,
+        spread=standardised.spread,
+        shares_per_spread=stakes,
     )
+
+
+_BOOK_ENTRIES = ("cost", "worst_case_loss", "effective_sample_size", "entropy")
 
 
 def pool_effective_sample_size(mass: FloatArray, effective_sample_size: FloatArray) -> float:
@@ -129,9 +170,115 @@ def check_length_bias(length_bias: float) -> None:
         raise InputError(f"length_bias must be a finite number, got {length_bias!r}")
 
 
-def _placed_orders(standardised: FloatArray, weights: FloatArray) -> IntArray:
-    # |sum_k w_k z_k| <= sqrt(n), so int64 holds the sum for any n below 8e13 documents.
-    units = np.rint(standardised * weights * 10.0**ORDER_DECIMALS)
+def check_tokens(tokens: IntArray, *, n_documents: int) -> None:
+    """Refuse lengths that are not one integer >= 1 for each document.
+
+    Raises:
+        InputError: says what came, and where.
+    """
+    if tokens.shape != (n_documents,) or not np.issubdtype(tokens.dtype, np.integer):
+        raise InputError(
+            f"tokens must be one integer for each of {n_documents} documents, "
+            f"got shape {tokens.shape} of {tokens.dtype}"
+        )
+    if tokens.min() < 1:
+        position = int(np.argmin(tokens))
+        raise InputError(
+            f"every document needs at least 1 token, got {int(tokens[position])} at position "
+            f"{position}; drop empty documents before pricing"
+        )
+
+
+def topic_liquidities(liquidity: Liquidity, *, n_topics: int) -> tuple[float | EffectiveShare, ...]:
+    """Return what each topic's maker was given: its liquidity, or the effective share to reach.
+
+    Args:
+        liquidity: one for all topics, or one for each.
+        n_topics: how many topics there are.
+
+    Raises:
+        InputError: there are more or fewer entries than topics, or one is not > 0 and finite.
+    """
+    entries = liquidity.tolist() if isinstance(liquidity, np.ndarray) else liquidity
+    if not isinstance(entries, Sequence):
+        return (_checked_liquidity(entries, 0),) * n_topics
+    if len(entries) != n_topics:
+        raise InputError(
+            f"liquidity must be one number or one for each of {n_topics} topics, "
+            f"got {len(entries)} entries"
+        )
+    return tuple(_checked_liquidity(entry, topic) for topic, entry in enumerate(entries))
+
+
+def log_priors(prior: FloatArray | None, topic_index: IntArray, *, n_topics: int) -> FloatArray:
+    """Return ln pi of each document, the log of its price before anyone trades.
+
+    Args:
+        prior: weights, shape (n_documents,), > 0, finite; None for the plain form of the market.
+        topic_index: shape (n_documents,), topics 0 .. n_topics - 1, each with a document.
+        n_topics: how many topics there are.
+
+    Returns:
+        Shape (n_documents,): logs of weights that sum to 1 within each topic; all 0 without a
+        prior, as in the plain form every document weighs 1.
+
+    Raises:
+        InputError: `prior` is outside its domain, or its weights differ by more than a factor of
+            1e300 within a topic.
+    """
+    if prior is None:
+        return np.zeros(topic_index.shape)
+    positions = topic_positions(topic_index, n_documents=topic_index.size)
+    if len(positions) != n_topics:
+        raise InputError(f"expected documents of {n_topics} topics, got {len(positions)}")
+    result: FloatArray = np.log(_opening_prices(prior, topic_index, positions))
+    return result
+
+
+def _opening_prices(
+    prior: FloatArray, topic_index: IntArray, positions: list[IntArray]
+) -> FloatArray:
+    if prior.shape != topic_index.shape:
+        raise InputError(
+            f"prior must be one weight for each of {topic_index.size} documents, "
+            f"got shape {prior.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(prior) & (prior > 0)))
+    if bad.size:
+        raise InputError(
+            f"prior weights must be > 0 and finite, got {float(prior[bad[0]])!r} at position "
+            f"{int(bad[0])}; leave a document out of the pool to give it no weight"
+        )
+    opening = np.empty(prior.shape)
+    for topic, part in enumerate(positions):
+        scaled = prior[part] / prior[part].max()  # first, so that the sum cannot overflow
+        if scaled.min() < 1 / _PRIOR_RANGE:
+            raise InputError(
+                f"prior weights of one topic may differ by a factor of at most {_PRIOR_RANGE:g}, "
+                f"got {float(prior[part].min())!r} to {float(prior[part].max())!r} in topic {topic}"
+            )
+        opening[part] = scaled / exact_sum(scaled)
+    return opening
+
+
+def _checked_liquidity(entry: object, topic: int) -> float | EffectiveShare:
+    if isinstance(entry, EffectiveShare):
+        return entry
+    if not (isinstance(entry, int | float | np.number) and 0 < entry < math.inf):  # NaN fails too
+        raise InputError(f"liquidity must be > 0 shares and finite, got {entry!r} in topic {topic}")
+    return float(entry)
+
+
+def _maker(given: float | EffectiveShare, shares: FloatArray, opening: FloatArray | None) -> float:
+    if isinstance(given, EffectiveShare):
+        return liquidity_for_share(shares, given, prior=opening)
+    return given
+
+
+def _placed_orders(standardised: FloatArray, stakes: FloatArray) -> IntArray:
+    # |z| <= sqrt(n) and the stakes of a topic sum to 1 (1,000 if traders are risk-averse), so int64
+    # holds the sum for any n below 8e13 (8e7) documents.
+    units = np.rint(standardised * stakes * 10.0**ORDER_DECIMALS)
     return units.astype(np.int64)
 
 
@@ -146,20 +293,6 @@ def _contributions(orders: IntArray, liquidities: FloatArray) -> FloatArray:
     return result
 
 
-def _topic_liquidities(
-    liquidity: float | FloatArray | EffectiveShare, shares: FloatArray, positions: list[IntArray]
-) -> FloatArray:
-    if isinstance(liquidity, EffectiveShare):
-        return np.array([liquidity_for_share(shares[part], liquidity) for part in positions])
-    given = np.asarray(liquidity, dtype=np.float64)
-    if given.shape not in {(), (len(positions),)}:
-        raise InputError(
-            f"liquidity must be one number or one for each of {len(positions)} topics, "
-            f"got shape {given.shape}"
-        )
-    return np.broadcast_to(given, len(positions)).copy()
-
-
 def _per_token(log_price: FloatArray, tokens: IntArray, length_bias: float) -> FloatArray:
     unrounded = log_price - length_bias * np.log(tokens.astype(np.float64))
     with np.errstate(over="ignore"):
@@ -167,34 +300,3 @@ def _per_token(log_price: FloatArray, tokens: IntArray, length_bias: float) -> F
     # A number that overflows here is so large that it has no decimals to round.
     result: FloatArray = np.where(np.isfinite(rounded), rounded, unrounded)
     return result
-
-
-def _books(
-    shares: FloatArray, liquidities: FloatArray, positions: list[IntArray]
-) -> dict[str, FloatArray]:
-    books = {name: np.empty(len(positions)) for name in _BOOK_ENTRIES}
-    for topic, part in enumerate(positions):
-        maker = float(liquidities[topic])
-        prices = lmsr.prices(shares[part], maker)
-        books["cost"][topic] = lmsr.cost(shares[part], maker)
-        books["worst_case_loss"][topic] = lmsr.worst_case_loss(part.size, maker)
-        books["effective_sample_size"][topic] = lmsr.effective_sample_size(prices)
-        books["entropy"][topic] = lmsr.entropy(prices)
-    return books
-
-
-_BOOK_ENTRIES = ("cost", "worst_case_loss", "effective_sample_size", "entropy")
-
-
-def _check_tokens(tokens: IntArray, *, n_documents: int) -> None:
-    if tokens.shape != (n_documents,) or not np.issubdtype(tokens.dtype, np.integer):
-        raise InputError(
-            f"tokens must be one integer for each of {n_documents} documents, "
-            f"got shape {tokens.shape} of {tokens.dtype}"
-        )
-    if tokens.min() < 1:
-        position = int(np.argmin(tokens))
-        raise InputError(
-            f"every document needs at least 1 token, got {int(tokens[position])} at position "
-            f"{position}; drop empty documents before pricing"
-        )

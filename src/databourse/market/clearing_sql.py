@@ -1,8 +1,8 @@
 """The market of `databourse.market.clearing`, cleared by named queries in DuckDB.
 
 Queries run one after another, each into a temporary table of its own name, on the caller's cursor.
-Every sum is over fixed-point numbers, so neither the number of threads nor the order in which rows
-were stored changes a bit of the result.
+Every sum is over whole numbers, so neither the number of threads nor the order in which rows are
+stored changes a bit of the result. Traders have one column each (see `databourse.queries`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from databourse.errors import ContractViolation, InputError
+from databourse.market.board import Board, board_of
 from databourse.market.clearing import (
     RANK_DECIMALS,
+    Liquidity,
     check_length_bias,
+    check_tokens,
+    log_priors,
     pool_effective_sample_size,
+    topic_liquidities,
 )
 from databourse.market.liquidity import EffectiveShare, liquidity_for_share
 from databourse.market.lmsr import FloatArray
 from databourse.market.masses import TopicMass, topic_masses
-from databourse.market.pooling import normalised_weights
+from databourse.market.pooling import FixedOrders, Traders, normalised_weights, shares_per_spread
 from databourse.market.standardisation import RELATIVE_NOISE
 from databourse.queries import query
 from databourse.warehouse.store import materialise
@@ -45,6 +51,17 @@ class TopicMarket:
 
 
 @dataclass(frozen=True)
+class TopicTrader:
+    """How a trader's signal became orders in one topic: shares bought are z * shares_per_spread."""
+
+    topic: str
+    trader: str
+    mean: float
+    spread: float
+    shares_per_spread: float
+
+
+@dataclass(frozen=True)
 class MarketSummary:
     """What the market of a run was: its traders, and its topics in order of name."""
 
@@ -52,6 +69,7 @@ class MarketSummary:
     weights: dict[str, float]
     """Trader to its part of the order flow, in order of name; sums to 1."""
     topics: tuple[TopicMarket, ...]
+    topic_traders: tuple[TopicTrader, ...]
 
     def pool_effective_sample_size(self) -> float:
         """Return 1 / sum P^2 over the whole pool, in documents."""
@@ -61,41 +79,43 @@ class MarketSummary:
         )
 
 
-def clear_market_in(
+@dataclass(frozen=True, eq=False)
+class ClearedBoard:
+    """Prices of the documents of a board, in its order, and the books of the market.
+
+    `shares` q, `log_price` ln P and `log_price_per_token` have shape (n_documents,).
+    """
+
+    summary: MarketSummary
+    shares: FloatArray
+    log_price: FloatArray
+    log_price_per_token: FloatArray
+
+
+def assemble_board(
     cursor: duckdb.DuckDBPyConnection,
     *,
     run_id: str,
     snapshot_id: str,
     topics_id: str,
     signal_ids: Sequence[str],
-    weights: Mapping[str, float],
-    liquidity: float | Mapping[str, float] | EffectiveShare,
-    topic_mass: TopicMass,
-    length_bias: float,
-) -> MarketSummary:
-    """Return the books of the cleared market; leave its prices in mart_documents_ranked.
+) -> Board:
+    """Return the board of a run from the tables of the warehouse.
 
     Args:
-        cursor: a connection to the warehouse; the ranked documents are a temporary table of it.
-        run_id: whose pool_documents hold the lengths.
+        cursor: a connection to the warehouse.
+        run_id: whose pool_documents hold sources and lengths.
         snapshot_id: the documents to price.
         topics_id: the topics to price them in.
         signal_ids: stored signals, one for each trader.
-        weights: trader (name of the signal) to weight, >= 0, not all 0; scaled to sum 1.
-        liquidity: b in shares, > 0: one number, one per topic, or the effective share to reach.
-        topic_mass: how prices of different topics are made comparable.
-        length_bias: exponent of the length, finite; 0 ignores length, 1 is price per token.
-
-    Returns:
-        The books of every topic.
 
     Raises:
-        InputError: an argument is outside its domain, a signal is unknown, or no document is there.
+        InputError: a signal is unknown or there twice, or no document is there.
         ContractViolation: a document has no topic or no length, or a trader has not exactly one
             finite value for it.
     """
-    check_length_bias(length_bias)
-    shares_of_flow = _stage_traders(cursor, signal_ids, weights)
+    traders = _stored_traders(cursor, signal_ids)
+    materialise(cursor, "stg_market__traders", {"traders": traders})
     ids = {"run_id": run_id, "snapshot_id": snapshot_id, "topics_id": topics_id}
     materialise(cursor, "stg_pool__documents", ids)
     _check_not_empty(cursor, snapshot_id)
@@ -104,20 +124,82 @@ def clear_market_in(
     materialise(cursor, "stg_signals__values", signals)
     for claim in ("unique", "complete", "finite"):
         _check(cursor, f"assert_orders_are_{claim}")
-    materialise(cursor, "int_signals_standardised", {"relative_noise": RELATIVE_NOISE})
-    for name in ("int_orders_placed", "int_documents_held", "int_topics_sized"):
-        materialise(cursor, name)
-    _stage_makers(cursor, liquidity, topic_mass)
-    materialise(cursor, "int_topics_cleared")
-    ranking = {"length_bias": float(length_bias), "rank_decimals": RANK_DECIMALS}
-    materialise(cursor, "int_documents_priced", ranking)
-    materialise(cursor, "mart_documents_ranked")
-    return _summary(cursor, shares_of_flow)
+    names = {f"trader_{number}": trader for number, trader in enumerate(traders)}
+    text = query("mart_board", n_traders=len(traders))
+    table = cursor.sql(text, params=names).to_arrow_table()
+    columns = [f"signal_{trader}" for trader in traders]
+    return board_of(table.rename_columns(["document_id", "source", "topic", *columns, "tokens"]))
 
 
-def _stage_traders(
-    cursor: duckdb.DuckDBPyConnection, signal_ids: Sequence[str], weights: Mapping[str, float]
-) -> dict[str, float]:
+def clear_board(
+    cursor: duckdb.DuckDBPyConnection,
+    board: Board,
+    *,
+    weights: Mapping[str, float],
+    liquidity: Liquidity,
+    topic_mass: TopicMass,
+    length_bias: float,
+    prior: FloatArray | None = None,
+    traders: Traders = FixedOrders(),  # noqa: B008 - a frozen value
+) -> ClearedBoard:
+    """Return the prices at which the market of every topic of a board clears.
+
+    Args:
+        cursor: any DuckDB connection; it keeps the temporary tables int_orders_placed,
+            int_documents_priced and int_topics_cleared.
+        board: the documents and the traders' signals.
+        weights: every trader of the board to its weight, >= 0, not all 0; scaled to sum 1.
+        liquidity: as in `clear_market`; sequences go by `board.topics`.
+        topic_mass: how prices of different topics are made comparable.
+        length_bias: exponent of the length, finite; 0 ignores length, 1 is price per token.
+        prior: as in `clear_market`.
+        traders: as in `clear_market`; orders of trading go by `board.traders`.
+
+    Raises:
+        InputError: an argument is outside its domain.
+        ContractViolation: a signal is not finite.
+    """
+    check_length_bias(length_bias)
+    check_tokens(board.tokens, n_documents=board.n_documents)
+    flow = _flow(board, weights)
+    n_topics = len(board.topics)
+    n_documents = np.bincount(board.topic_index, minlength=n_topics).astype(np.int64)
+    log_prior = log_priors(prior, board.topic_index, n_topics=n_topics)
+    _hand_over(cursor, board, log_prior)
+    try:
+        _standardise(cursor, board)
+        given = topic_liquidities(liquidity, n_topics=n_topics)
+        stakes = shares_per_spread(flow, given, traders)
+        cursor.register("market_traders", _by_topic({"shares": stakes}))
+        _step(cursor, "int_orders_placed", board)
+        makers = _makers(cursor, board, given, log_prior, has_prior=prior is not None)
+        masses = topic_masses(n_documents, topic_mass)
+        cursor.register(
+            "market_makers",
+            pa.table(
+                {
+                    "topic_number": np.arange(n_topics, dtype=np.int32),
+                    "liquidity": makers,
+                    "mass": masses,
+                }
+            ),
+        )
+        for name in ("int_topics_sized", "int_topics_peaked", "int_topics_cleared"):
+            _step(cursor, name, board)
+        ranking = {"length_bias": float(length_bias), "rank_decimals": RANK_DECIMALS}
+        materialise(cursor, "int_documents_priced", ranking)
+        summary = _summary(cursor, board, flow, stakes, has_prior=prior is not None)
+        priced = ("shares", "log_price", "log_price_per_token")
+        shares, log_price, per_token = _in_board_order(
+            cursor, "int_documents_priced", priced, board.n_documents
+        )
+        return ClearedBoard(summary, shares, log_price, per_token)
+    finally:
+        for name in ("market_documents", "market_traders", "market_makers"):
+            cursor.unregister(name)
+
+
+def _stored_traders(cursor: duckdb.DuckDBPyConnection, signal_ids: Sequence[str]) -> list[str]:
     if not signal_ids or len(set(signal_ids)) != len(signal_ids):
         raise InputError(f"the market needs distinct signals, at least 1; got {list(signal_ids)}")
     text = query("stg_signal_versions__traders")
@@ -130,67 +212,108 @@ def _stage_traders(
     traders = sorted(found.values())
     if len(set(traders)) != len(traders):
         raise InputError(f"two versions of one signal cannot trade together, got {sorted(found)}")
-    if set(weights) != set(traders):
+    return traders
+
+
+def _flow(board: Board, weights: Mapping[str, float]) -> FloatArray:
+    """Return the weights of the board's traders, in its order, scaled to sum 1."""
+    if set(weights) != set(board.traders):
         raise InputError(
-            f"weights must name each trader once: expected {', '.join(traders)}, "
+            f"weights must name each trader once: expected {', '.join(board.traders)}, "
             f"got {', '.join(sorted(weights)) or 'none'}"
         )
-    given = np.array([weights[trader] for trader in traders], dtype=np.float64)
-    normalised = normalised_weights(given, n_traders=len(traders)).tolist()
-    materialise(cursor, "stg_market__traders", {"traders": traders, "weights": normalised})
-    return dict(zip(traders, normalised, strict=True))
+    given = np.array([weights[trader] for trader in board.traders], dtype=np.float64)
+    return normalised_weights(given, n_traders=len(board.traders))
 
 
-def _stage_makers(
-    cursor: duckdb.DuckDBPyConnection,
-    liquidity: float | Mapping[str, float] | EffectiveShare,
-    topic_mass: TopicMass,
-) -> None:
-    sizes = cursor.execute(
-        "select topic, n_documents from int_topics_sized order by topic asc"
-    ).fetchall()
-    topics = [topic for topic, _ in sizes]
-    n_documents = np.array([count for _, count in sizes], dtype=np.int64)
-    makers = {
-        "topics": topics,
-        "liquidities": _liquidities(cursor, liquidity, topics, n_documents),
-        "masses": topic_masses(n_documents, topic_mass).tolist(),
+def _hand_over(cursor: duckdb.DuckDBPyConnection, board: Board, log_prior: FloatArray) -> None:
+    columns = {
+        "document_number": np.arange(board.n_documents, dtype=np.int64),
+        "topic_number": board.topic_index.astype(np.int32),
+        "log_prior": log_prior,
+        "log_tokens": np.log(board.tokens.astype(np.float64)),
     }
-    materialise(cursor, "stg_market__topics", makers)
+    signals = {f"signal_{number}": values for number, values in enumerate(board.signals.values())}
+    cursor.register("market_documents", pa.table(columns | signals))
 
 
-def _liquidities(
-    cursor: duckdb.DuckDBPyConnection,
-    liquidity: float | Mapping[str, float] | EffectiveShare,
-    topics: list[str],
-    n_documents: np.ndarray[Any, np.dtype[np.int64]],
-) -> list[float]:
-    if isinstance(liquidity, EffectiveShare):
-        ends = np.cumsum(n_documents)[:-1]
-        return [
-            liquidity_for_share(part, liquidity)
-            for part in np.split(_shares_by_topic(cursor), ends)
-        ]
-    if isinstance(liquidity, Mapping):
-        if set(liquidity) != set(topics):
-            raise InputError(
-                f"liquidity must name each topic once: expected {', '.join(topics)}, "
-                f"got {', '.join(sorted(liquidity))}"
+def _step(cursor: duckdb.DuckDBPyConnection, name: str, board: Board) -> None:
+    materialise(cursor, name, n_traders=len(board.traders))
+
+
+def _standardise(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
+    _step(cursor, "int_topics_ranged", board)
+    _check_finite(cursor, board)
+    noise = {"relative_noise": RELATIVE_NOISE}
+    materialise(cursor, "int_topics_scaled", noise, n_traders=len(board.traders))
+    for name in ("int_topics_centred", "int_topics_spread", "int_topics_standardised"):
+        _step(cursor, name, board)
+
+
+def _check_finite(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
+    """Refuse signals that are not finite; DuckDB sorts NaN above every number."""
+    ranges = cursor.execute("from int_topics_ranged").fetchnumpy()
+    for number, (trader, values) in enumerate(board.signals.items()):
+        ends = np.concatenate([ranges[f"low_{number}"], ranges[f"high_{number}"]])
+        if not np.isfinite(ends).all():
+            bad = np.flatnonzero(~np.isfinite(values))
+            raise ContractViolation(
+                "signals",
+                f"the values of trader {trader} are finite",
+                bad.size,
+                [board.document_ids[position].as_py() for position in bad[:3].tolist()],
             )
-        given = [float(liquidity[topic]) for topic in topics]
-    else:
-        given = [float(liquidity)] * len(topics)
-    for shares in given:
-        if not 0 < shares < math.inf:
-            raise InputError(f"liquidity must be > 0 shares and finite, got {shares!r}")
-    return given
 
 
-def _shares_by_topic(cursor: duckdb.DuckDBPyConnection) -> FloatArray:
-    columns = cursor.execute(
-        "select shares from int_documents_held order by topic asc, shares asc"
-    ).fetchnumpy()
-    return np.asarray(columns["shares"], dtype=np.float64)
+def _by_topic(columns: Mapping[str, FloatArray]) -> pa.Table:
+    """Return a table of one row per topic, with a column per trader for each matrix."""
+    n_topics = next(iter(columns.values())).shape[0]
+    numbered = {
+        f"{name}_{trader}": np.ascontiguousarray(matrix[:, trader])
+        for name, matrix in columns.items()
+        for trader in range(matrix.shape[1])
+    }
+    return pa.table({"topic_number": np.arange(n_topics, dtype=np.int32), **numbered})
+
+
+def _makers(
+    cursor: duckdb.DuckDBPyConnection,
+    board: Board,
+    given: Sequence[float | EffectiveShare],
+    log_prior: FloatArray,
+    *,
+    has_prior: bool,
+) -> FloatArray:
+    """Return the liquidity of each topic's maker, found where an effective share is asked for."""
+    if not any(isinstance(each, EffectiveShare) for each in given):
+        return np.array(given, dtype=np.float64)
+    shares = _in_board_order(cursor, "int_orders_placed", ("shares",), board.n_documents)[0]
+    by_topic = np.argsort(board.topic_index, kind="stable")
+    ends = np.cumsum(np.bincount(board.topic_index, minlength=len(board.topics)))[:-1]
+    parts = zip(given, np.split(by_topic, ends), strict=True)
+    return np.array(
+        [
+            liquidity_for_share(
+                shares[part], each, prior=np.exp(log_prior[part]) if has_prior else None
+            )
+            if isinstance(each, EffectiveShare)
+            else each
+            for each, part in parts
+        ]
+    )
+
+
+def _in_board_order(
+    cursor: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], n_documents: int
+) -> list[FloatArray]:
+    """Return columns of a table of one row per document, in the order of the board."""
+    found = cursor.table(table).select(", ".join(["document_number", *columns])).fetchnumpy()
+    results = []
+    for column in columns:
+        values = np.empty(n_documents)
+        values[found["document_number"]] = found[column]
+        results.append(values)
+    return results
 
 
 def _check_not_empty(cursor: duckdb.DuckDBPyConnection, snapshot_id: str) -> None:
@@ -207,15 +330,50 @@ def _check(cursor: duckdb.DuckDBPyConnection, name: str) -> None:
         raise ContractViolation(contract, rule, failing_rows, example_ids)
 
 
-def _summary(cursor: duckdb.DuckDBPyConnection, weights: dict[str, float]) -> MarketSummary:
-    rows = cursor.execute("""
-        select
-            topic, n_documents, mass, liquidity, cost, worst_case_loss,
-            effective_sample_size, entropy
-        from int_topics_cleared
-        order by topic asc
-    """).fetchall()
-    topics = tuple(TopicMarket(*row) for row in rows)
-    return MarketSummary(
-        n_documents=sum(topic.n_documents for topic in topics), weights=weights, topics=topics
+def _summary(
+    cursor: duckdb.DuckDBPyConnection,
+    board: Board,
+    flow: FloatArray,
+    stakes: FloatArray,
+    *,
+    has_prior: bool,
+) -> MarketSummary:
+    books, standards = (
+        cursor.table(name).order("topic_number").to_arrow_table().to_pylist()
+        for name in ("int_topics_cleared", "int_topics_standardised")
     )
+    return MarketSummary(
+        n_documents=board.n_documents,
+        weights=dict(zip(board.traders, flow.tolist(), strict=True)),
+        topics=tuple(
+            TopicMarket(
+                topic=topic,
+                n_documents=row["n_documents"],
+                mass=row["mass"],
+                liquidity=row["liquidity"],
+                cost=row["cost"],
+                worst_case_loss=_worst_case_loss(row, has_prior=has_prior),
+                effective_sample_size=row["effective_sample_size"],
+                entropy=max(0.0, row["entropy"]),
+            )
+            for topic, row in zip(board.topics, books, strict=True)
+        ),
+        topic_traders=tuple(
+            TopicTrader(topic, trader, *_mean_and_spread(row, number), shares_per_spread=stake)
+            for topic, row, stakes_of in zip(board.topics, standards, stakes.tolist(), strict=True)
+            for number, (trader, stake) in enumerate(zip(board.traders, stakes_of, strict=True))
+        ),
+    )
+
+
+def _worst_case_loss(row: Mapping[str, Any], *, has_prior: bool) -> float:
+    odds = -row["least_log_prior"] if has_prior else math.log(row["n_documents"])
+    return float(row["liquidity"] * odds)
+
+
+def _mean_and_spread(row: Mapping[str, Any], number: int) -> tuple[float, float]:
+    """Return mean and spread of a raw signal; the centre and 0 where it is constant."""
+    centre, half_range = row[f"centre_{number}"], row[f"half_range_{number}"]
+    if math.isinf(half_range) or math.isinf(row[f"spread_{number}"]):
+        return centre, 0.0
+    return centre + half_range * row[f"mean_{number}"], half_range * row[f"spread_{number}"]

@@ -163,6 +163,26 @@ def effective_sample_size(weights: FloatArray) -> float:
     return exact_sum(scaled) ** 2 / exact_sum(scaled * scaled)
 
 
+def effective_share(prices: FloatArray, *, prior: FloatArray | None = None) -> float:
+    """Return 1 / sum p^2 / pi: how much of the prior carries the prices; ESS / n without a prior.
+
+    Args:
+        prices: p, shape (n,), >= 0, sums to 1.
+        prior: pi, shape (n,), > 0, sums to 1; None for 1 / n each.
+
+    Returns:
+        A number in (0, 1]; 1 where prices are the prior.
+
+    Raises:
+        InputError: an argument is outside its domain.
+    """
+    _check_prices(prices)
+    if prior is None:
+        return effective_sample_size(prices) / prices.size
+    check_distribution("prior", prior, n_contracts=prices.size)
+    return 1 / exact_sum(prices / prior * prices)
+
+
 def entropy(prices: FloatArray) -> float:
     """Return the Shannon entropy of prices in nats, with 0 ln 0 = 0.
 
@@ -175,9 +195,7 @@ def entropy(prices: FloatArray) -> float:
     Raises:
         InputError: `prices` is outside its domain.
     """
-    _check_vector("prices", prices)
-    if not (prices.min() >= 0 and abs(exact_sum(prices) - 1) <= _SUM_TOLERANCE):
-        raise InputError(f"prices must be >= 0 and sum to 1, got {prices!r}")
+    _check_prices(prices)
     positive = prices[prices > 0]
     return max(0.0, -exact_sum(positive * np.log(positive)))
 
@@ -225,6 +243,12 @@ def _log_sum_exp(log_weights: FloatArray) -> float:
 def _check_vector(name: str, values: FloatArray) -> None:
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise InputError(f"{name} must be a finite, non-empty vector, got {values!r}")
+
+
+def _check_prices(prices: FloatArray) -> None:
+    _check_vector("prices", prices)
+    if not (prices.min() >= 0 and abs(exact_sum(prices) - 1) <= _SUM_TOLERANCE):
+        raise InputError(f"prices must be >= 0 and sum to 1, got {prices!r}")
 
 
 def _check_liquidity(liquidity: float) -> None:

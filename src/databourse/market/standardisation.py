@@ -6,6 +6,9 @@ A signal that does not vary in a topic says nothing there: z = 0.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +25,21 @@ RELATIVE_NOISE = 1e-9
 _SHOWN_POSITIONS = 3
 
 
-def standardise_within_topics(values: FloatArray, topic_index: IntArray) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class StandardisedSignals:
+    """Signals as z-scores within topics, and what they were measured against.
+
+    `scores` z, shape (n_documents, n_traders), dimensionless; `mean` and `spread` (population
+    standard deviation) of the raw signal, shape (n_topics, n_traders), in its own unit. Where the
+    signal is constant up to rounding, spread and scores are 0 and the mean is its mid-range.
+    """
+
+    scores: FloatArray
+    mean: FloatArray
+    spread: FloatArray
+
+
+def standardise_within_topics(values: FloatArray, topic_index: IntArray) -> StandardisedSignals:
     """Return the z-scores of every signal within the topic of each document.
 
     Args:
@@ -30,9 +47,9 @@ def standardise_within_topics(values: FloatArray, topic_index: IntArray) -> Floa
         topic_index: shape (n_documents,); topics 0 .. n_topics - 1, each with a document.
 
     Returns:
-        z, shape (n_documents, n_traders), dimensionless: mean 0 and population sd 1 in each topic
-        within 1e-12; all 0 where half the range of the signal is at most `RELATIVE_NOISE` times its
-        largest magnitude, as in a topic of one document.
+        Scores with mean 0 and population sd 1 in each topic within 1e-12; all 0 where half the
+        range of the signal is at most `RELATIVE_NOISE` times its largest magnitude, as in a topic
+        of one document.
 
     Raises:
         InputError: a value is not finite (the error names column and document positions), or the
@@ -43,11 +60,15 @@ def standardise_within_topics(values: FloatArray, topic_index: IntArray) -> Floa
             f"values must be (n_documents, n_traders), both >= 1, got shape {values.shape}"
         )
     _check_finite(values)
-    standardised = np.empty_like(values)
-    for positions in topic_positions(topic_index, n_documents=values.shape[0]):
-        for trader in range(values.shape[1]):
-            standardised[positions, trader] = _standardise(values[positions, trader])
-    return standardised
+    positions = topic_positions(topic_index, n_documents=values.shape[0])
+    n_traders = values.shape[1]
+    scores = np.empty(values.shape, dtype=np.float64)
+    mean, spread = (np.empty((len(positions), n_traders)) for _ in range(2))
+    for topic, part in enumerate(positions):
+        for trader in range(n_traders):
+            found = _standardise(values[part, trader])
+            scores[part, trader], mean[topic, trader], spread[topic, trader] = found
+    return StandardisedSignals(scores, mean, spread)
 
 
 def topic_positions(topic_index: IntArray, *, n_documents: int) -> list[IntArray]:
@@ -76,18 +97,18 @@ def topic_positions(topic_index: IntArray, *, n_documents: int) -> list[IntArray
     return np.split(by_topic, np.cumsum(counts)[:-1])
 
 
-def _standardise(values: FloatArray) -> FloatArray:
+def _standardise(values: FloatArray) -> tuple[FloatArray, float, float]:
     low, high = float(values.min()), float(values.max())
     # Halves first: the difference of two doubles can overflow, that of their halves cannot.
     centre, half_range = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
     if half_range <= RELATIVE_NOISE * max(abs(low), abs(high)):
-        return np.zeros_like(values)
+        return np.zeros(values.size), centre, 0.0
     # In [-1, 1]; cancels in z. Without it a large offset would eat the digits of the mean.
     scaled = (values - centre) / half_range
-    deviations = scaled - exact_sum(scaled) / scaled.size
-    spread = np.sqrt(exact_sum(deviations * deviations) / scaled.size)
-    result: FloatArray = deviations / spread
-    return result
+    mean = exact_sum(scaled) / scaled.size
+    deviations = scaled - mean
+    spread = math.sqrt(exact_sum(deviations * deviations) / scaled.size)
+    return deviations / spread, centre + half_range * mean, half_range * spread
 
 
 def _check_finite(values: FloatArray) -> None:

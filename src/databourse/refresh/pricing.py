@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
 from databourse.config import RefreshConfig
-from databourse.errors import InputError
-from databourse.market.clearing_sql import MarketSummary, TopicMarket, clear_market_in
+from databourse.market.clearing_sql import MarketSummary, TopicMarket, assemble_board
 from databourse.refresh.context import SnapshotIds
-from databourse.refresh.settings import market_liquidity, market_topic_mass, trader_weights
-from databourse.selection.greedy import (
-    buy_within_budget,
-    costs_within,
-    marginal_price,
-    marginal_price_by_topic,
-    reasons_left,
-)
-from databourse.warehouse.store import Warehouse, insert_query
+from databourse.refresh.trading import Session, hold_session, stored_vectors
+from databourse.selection.greedy import marginal_price_by_group
+from databourse.warehouse.boards import store_board
+from databourse.warehouse.store import Warehouse, append, insert_query
 
-_BOUGHT = "bought"
+_RUN_TABLES = ("prices", "topic_markets", "topic_traders", "selections")
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,16 @@ class MarketReport:
     weights: dict[str, float]
     """Trader to its share of the order flow; in order of name."""
     topics: tuple[TopicMarket, ...]
+    board_id: str
     limit: int
     """Of tokens, or of documents if the budget is one of documents."""
     marginal_log_price_per_token: float | None
     marginal_by_topic: dict[str, float | None]
+    topic_floors: dict[str, int]
+    """Topic to the least to spend there, in the unit of the limit; empty where none is set."""
+    topic_caps: dict[str, int]
+    source_floors: dict[str, int]
+    source_caps: dict[str, int]
     n_documents: int
     n_bought: int
 
@@ -64,74 +66,159 @@ def clear_and_buy(
     """Price every candidate, buy within the budget, and decide on each document in the ledger.
 
     Raises:
-        InputError: no candidate fits the budget.
+        InputError: no candidate fits the budget, or floors and caps cannot be met.
         ContractViolation: a candidate lacks a topic, a length, or a finite value of a signal.
     """
     _forget(warehouse, run_id)
     with warehouse.transaction() as cursor:
-        summary = clear_market_in(
+        board = assemble_board(
             cursor,
             run_id=run_id,
             snapshot_id=ids.snapshot_id,
             topics_id=ids.topics_id,
             signal_ids=signal_ids,
-            weights=trader_weights(config),
-            liquidity=market_liquidity(config),
-            topic_mass=market_topic_mass(config),
-            length_bias=config.selection.length_bias,
         )
-        ranked = cursor.sql(
-            "select document_id, topic, tokens, log_price_per_token "
-            "from mart_documents_ranked order by price_rank"
-        ).to_arrow_table()
-        report, outcomes = _buy(config, summary, ranked)
-        cursor.register("selection_outcomes", outcomes)
-        insert_query(cursor, "prices", "mart_prices", {"run_id": run_id})
-        insert_query(cursor, "decisions", "mart_selection_decided", {"run_id": run_id})
+        board_id = store_board(warehouse.root, board)
+        vectors = stored_vectors(cursor, board, ids.encoder_id)
+        session = hold_session(cursor, board, config, vectors=vectors)
+        report = _report(session, board_id)
+        _write(cursor, session, run_id)
+        append(
+            cursor,
+            "selections",
+            _selection(
+                session,
+                config,
+                ids,
+                run_id=run_id,
+                signal_ids=signal_ids,
+                board_id=board_id,
+            ),
+        )
     return report
 
 
-def _buy(
-    config: RefreshConfig, summary: MarketSummary, ranked: pa.Table
-) -> tuple[MarketReport, pa.Table]:
-    tokens = ranked["tokens"].to_numpy()
-    costs, limit = costs_within(tokens, config.budget.kind, config.budget.amount)
-    is_bought = buy_within_budget(costs=costs, budget=limit)
-    if not is_bought.any():
-        raise InputError(
-            f"no document fits the budget of {limit:,} {_unit(config)}: the shortest of "
-            f"{len(costs):,} candidates costs {int(costs.min()):,}; "
-            f"raise budget.{config.budget.kind}"
-        )
-    log_price_per_token = ranked["log_price_per_token"].to_numpy()
-    reasons = reasons_left(costs=costs, budget=limit, is_bought=is_bought)
-    outcomes = {
-        "document_id": ranked["document_id"],
-        "is_selected": pa.array(is_bought),
-        "reason": pa.array([reason or _BOUGHT for reason in reasons], pa.string()),
-    }
-    report = MarketReport(
+def _report(session: Session, board_id: str) -> MarketReport:
+    summary: MarketSummary = session.cleared.summary
+    board, is_bought = session.board, session.purchase.is_bought
+    marginal = marginal_price_by_group(
+        session.cleared.log_price_per_token,
+        is_bought=is_bought,
+        ranking=session.ranking,
+        group_index=board.topic_index,
+        n_groups=len(board.topics),
+    )
+    return MarketReport(
         weights=summary.weights,
         topics=summary.topics,
-        limit=limit,
-        marginal_log_price_per_token=marginal_price(log_price_per_token, is_bought),
-        marginal_by_topic=marginal_price_by_topic(
-            log_price_per_token, is_bought, ranked["topic"].to_pylist()
-        ),
+        board_id=board_id,
+        limit=session.limit,
+        marginal_log_price_per_token=session.purchase.marginal_log_price_per_token,
+        marginal_by_topic=dict(zip(board.topics, marginal, strict=True)),
+        topic_floors=_limits(session, "topic", "floors"),
+        topic_caps=_limits(session, "topic", "caps"),
+        source_floors=_limits(session, "source", "floors"),
+        source_caps=_limits(session, "source", "caps"),
         n_documents=summary.n_documents,
         n_bought=int(np.count_nonzero(is_bought)),
     )
-    return report, pa.table(outcomes)
 
 
-def _unit(config: RefreshConfig) -> str:
-    return "documents" if config.budget.kind == "documents" else "tokens"
+def _limits(session: Session, kind: str, which: Literal["floors", "caps"]) -> dict[str, int]:
+    """Return the floors or caps that bind: a floor of 0 and a cap of the whole budget do not."""
+    unset = 0 if which == "floors" else session.limit
+    return {
+        name: int(amount)
+        for limits in session.limits
+        if limits.kind == kind
+        for name, amount in zip(limits.names, getattr(limits, which).tolist(), strict=True)
+        if amount != unset
+    }
+
+
+def _write(cursor: duckdb.DuckDBPyConnection, session: Session, run_id: str) -> None:
+    """Write the prices, the books and the decisions of a run."""
+    summary = session.cleared.summary
+    cursor.register("selection_outcomes", _outcomes(session))
+    insert_query(
+        cursor,
+        "prices",
+        "mart_prices",
+        {"run_id": run_id, "traders": list(session.board.traders)},
+        n_traders=len(session.board.traders),
+    )
+    insert_query(cursor, "decisions", "mart_selection_decided", {"run_id": run_id})
+    cursor.unregister("selection_outcomes")
+    books: dict[str, Sequence[object]] = {
+        "topic_markets": summary.topics,
+        "topic_traders": summary.topic_traders,
+    }
+    for table, rows in books.items():
+        of_run = [{"run_id": run_id, **asdict(row)} for row in rows]  # type: ignore[call-overload]
+        append(cursor, table, pa.Table.from_pylist(of_run))
+
+
+def _outcomes(session: Session) -> pa.Table:
+    """Return what became of each document, in the order of the board."""
+    board = session.board
+    ranks = np.empty(board.n_documents, dtype=np.int64)
+    ranks[session.ranking] = np.arange(1, board.n_documents + 1)
+    probability = session.inclusion_probability
+    return pa.table(
+        {
+            "document_number": np.arange(board.n_documents, dtype=np.int64),
+            "document_id": board.document_ids,
+            "topic": pa.array(board.topics).take(pa.array(board.topic_index)),
+            "tokens": board.tokens,
+            "log_price_per_token": session.cleared.log_price_per_token,
+            "price_rank": ranks,
+            "is_selected": session.purchase.is_bought,
+            "reason": pa.array(session.purchase.reason_names).take(
+                pa.array(session.purchase.reason_codes)
+            ),
+            "weight": session.weight,
+            "inclusion_probability": (
+                pa.nulls(board.n_documents, pa.float64())
+                if probability is None
+                else pa.array(probability)
+            ),
+        }
+    )
+
+
+def _selection(
+    session: Session,
+    config: RefreshConfig,
+    ids: SnapshotIds,
+    *,
+    run_id: str,
+    signal_ids: Sequence[str],
+    board_id: str,
+) -> pa.Table:
+    is_bought = session.purchase.is_bought
+    row = {
+        "run_id": run_id,
+        "snapshot_id": ids.snapshot_id,
+        "topics_id": ids.topics_id,
+        "tokenizer_id": ids.tokenizer_id,
+        "encoder_id": ids.encoder_id,
+        "board_id": board_id,
+        "signal_ids": list(signal_ids),
+        "length_bias": config.selection.length_bias,
+        "budget_kind": config.budget.kind,
+        "limit_cost": session.limit,
+        "marginal_log_price_per_token": session.purchase.marginal_log_price_per_token,
+        "tokens": int(session.board.tokens[is_bought].sum()),
+        "documents": int(np.count_nonzero(is_bought)),
+    }
+    return pa.Table.from_pylist([row])
 
 
 def _forget(warehouse: Warehouse, run_id: str) -> None:
     """Remove what an earlier try of this stage of the same run wrote."""
     with warehouse.transaction() as cursor:
-        cursor.execute("delete from prices where run_id = $run_id", {"run_id": run_id})
+        for table in _RUN_TABLES:
+            cursor.execute(f"delete from {table} where run_id = $run_id", {"run_id": run_id})  # noqa: S608 - a closed list of names
         cursor.execute(
             "delete from decisions where run_id = $run_id and stage = 'budget'",
             {"run_id": run_id},

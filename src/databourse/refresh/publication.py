@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import JsonValue, TypeAdapter
+from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from databourse import __version__, manifests
-from databourse.config import config_digest
+from databourse.config import RefreshConfig, config_digest
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
 from databourse.refresh.enforcement import contract_results
 from databourse.refresh.ledger import dropped_by_reason
@@ -37,6 +37,8 @@ def stage_selection(
     manifests.sweep_staging(run.manifests_path, run.pool, before=now)
     documents = warehouse.rows("mart_manifest_documents", {"run_id": run.run_id})
     documents = documents.rename_columns({"price_rank": "rank"})
+    if run.config.selection.method != "sample":
+        documents = documents.drop_columns(["inclusion_probability"])
     if run.config.manifest.include_text:
         documents = _with_text(warehouse, documents, run.config.compute.batch_documents)
     return manifests.stage(
@@ -160,12 +162,25 @@ def _facts(
             liquidity=config.market.liquidity.model_dump(mode="json", exclude_none=True),
             length_bias=config.selection.length_bias,
             weights=market.weights,
+            prior=_as_configured(config.market.prior),
+            traders=_as_configured(config.market.traders),
         ),
+        selection=_selection(config),
+        board_id=market.board_id,
         signals=_signals(warehouse, signal_ids, market),
         topics=_topics(priced, market),
-        sources=_sources(priced),
+        sources=_sources(priced, market),
         marginal_log_price_per_token=market.marginal_log_price_per_token,
     )
+
+
+def _selection(config: RefreshConfig) -> manifests.SelectionRecord:
+    settings = config.selection.model_dump(mode="json", exclude={"length_bias"})
+    return manifests.SelectionRecord(**settings)
+
+
+def _as_configured(setting: str | BaseModel) -> JsonValue:
+    return setting if isinstance(setting, str) else setting.model_dump(mode="json")
 
 
 def _budget(run: RunContext, market: MarketReport) -> manifests.Budget:
@@ -208,14 +223,25 @@ def _topics(priced: pa.Table, market: MarketReport) -> tuple[manifests.TopicMark
             liquidity=each.liquidity,
             effective_sample_size=each.effective_sample_size,
             marginal_log_price_per_token=market.marginal_by_topic[each.topic],
+            floor=market.topic_floors.get(each.topic),
+            cap=market.topic_caps.get(each.topic),
+            cost=each.cost,
+            worst_case_loss=each.worst_case_loss,
+            entropy=each.entropy,
         )
         for each in market.topics
     )
 
 
-def _sources(priced: pa.Table) -> tuple[manifests.SourceSupply, ...]:
+def _sources(priced: pa.Table, market: MarketReport) -> tuple[manifests.SourceSupply, ...]:
     return tuple(
-        manifests.SourceSupply(source=name, candidate_documents=documents, candidate_tokens=tokens)
+        manifests.SourceSupply(
+            source=name,
+            candidate_documents=documents,
+            candidate_tokens=tokens,
+            floor=market.source_floors.get(name),
+            cap=market.source_caps.get(name),
+        )
         for name, (documents, tokens) in _supply(priced, "source").items()
     )
 

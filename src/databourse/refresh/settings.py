@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from databourse.config import RefreshConfig, SourceConfig
 from databourse.encoders import Encoder, load_encoder
 from databourse.errors import UnknownNameError
+from databourse.market.board import Board
+from databourse.market.clearing import Liquidity
 from databourse.market.liquidity import EffectiveShare
+from databourse.market.lmsr import FloatArray
 from databourse.market.masses import PowerMass, TopicMass
+from databourse.market.pooling import FixedOrders, RiskAverse, Traders
+from databourse.market.standardisation import IntArray
 from databourse.refresh.context import RunContext
+from databourse.selection.limits import GroupLimits, group_limits
 from databourse.signals.registry import parse_signal
 from databourse.signals.specification import SignalParameters, SignalSpec
 from databourse.sources import Source, open_source
@@ -67,12 +76,83 @@ def trader_weights(config: RefreshConfig) -> dict[str, float]:
     return dict.fromkeys(names, 1.0) if weights == "equal" else {k: weights[k] for k in names}
 
 
-def market_liquidity(config: RefreshConfig) -> float | EffectiveShare:
-    """Return the liquidity as the market takes it."""
+def market_liquidity(config: RefreshConfig, topics: Sequence[str]) -> Liquidity:
+    """Return the liquidity as the market takes it.
+
+    Raises:
+        UnknownNameError: an exception is made for a topic that is not there.
+    """
     liquidity = config.market.liquidity
-    if liquidity.shares is not None:
-        return liquidity.shares
-    return EffectiveShare(float(liquidity.effective_share or 0))
+    for topic in liquidity.by_topic:
+        if topic not in topics:
+            raise UnknownNameError("topic", topic, topics, where="market.liquidity.by_topic")
+
+    def maker(number: float) -> float | EffectiveShare:
+        return number if liquidity.shares is not None else EffectiveShare(number)
+
+    usual = float(liquidity.shares or liquidity.effective_share or 0)
+    if not liquidity.by_topic:
+        return maker(usual)
+    return tuple(maker(liquidity.by_topic.get(topic, usual)) for topic in topics)
+
+
+def market_traders(config: RefreshConfig) -> Traders:
+    """Return how traders turn signals into orders; positions go by name of trader."""
+    traders = config.market.traders
+    if isinstance(traders, str):
+        return FixedOrders()
+    names = signal_names(config)
+    in_order = sorted(names)
+    return RiskAverse(
+        risk_aversion=traders.risk_aversion,
+        confidence=traders.confidence,
+        order=tuple(in_order.index(name) for name in traders.order or names),
+    )
+
+
+def document_prior(config: RefreshConfig, board: Board) -> FloatArray | None:
+    """Return the weight of each document before anyone trades, shape (n,); None if all are equal.
+
+    Raises:
+        UnknownNameError: a weight is given to a source that the config does not know.
+    """
+    prior = config.market.prior
+    if prior == "uniform":
+        return None
+    if isinstance(prior, str):
+        return board.tokens.astype(np.float64)
+    by_source = np.array([prior.sources.get(source, 1.0) for source in board.sources])
+    weights: FloatArray = by_source[board.source_index]
+    return weights
+
+
+def selection_limits(
+    config: RefreshConfig, board: Board, *, costs: IntArray, budget: int
+) -> tuple[GroupLimits, ...]:
+    """Return the floors and caps of topics and sources that the config sets, if any.
+
+    Raises:
+        UnknownNameError: a limit names a topic or source that has no candidates.
+        InputError: a floor by name asks for more than the group holds.
+    """
+    chosen = config.selection
+    ways = (
+        ("topic", board.topics, board.topic_index, chosen.topic_floor, chosen.topic_cap),
+        ("source", board.sources, board.source_index, chosen.source_floor, chosen.source_cap),
+    )
+    return tuple(
+        group_limits(
+            kind=kind,
+            names=names,
+            group_index=group_index,
+            costs=costs,
+            budget=budget,
+            floor=floor,
+            cap=cap,
+        )
+        for kind, names, group_index, floor, cap in ways
+        if floor or cap
+    )
 
 
 def market_topic_mass(config: RefreshConfig) -> TopicMass:

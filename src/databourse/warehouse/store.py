@@ -21,7 +21,7 @@ from databourse.queries import query, query_files
 from databourse.warehouse.lock import writer_lock
 from databourse.warehouse.texts import TextStore
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of sql/tables/ that an old warehouse cannot take."""
 
 _held: dict[Path, Warehouse] = {}
@@ -59,7 +59,7 @@ class Warehouse:
         """Return what a named query selects, as Arrow."""
         cursor = self.cursor()
         try:
-            return cursor.sql(query(name), params=_used(name, parameters)).to_arrow_table()
+            return query_rows(cursor, name, parameters)
         finally:
             cursor.close()
 
@@ -93,6 +93,13 @@ class Warehouse:
             cursor.close()
 
 
+def query_rows(
+    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Return what a named query selects on a cursor, as Arrow."""
+    return cursor.sql(query(name), params=_used(name, parameters)).to_arrow_table()
+
+
 def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int:
     """Append Arrow rows to a table, columns matched by name; return how many.
 
@@ -111,20 +118,32 @@ def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int
 
 
 def insert_query(
-    cursor: duckdb.DuckDBPyConnection, table: str, name: str, parameters: Mapping[str, Any]
+    cursor: duckdb.DuckDBPyConnection,
+    table: str,
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    n_traders: int | None = None,
 ) -> int:
     """Insert what a named query selects into a table, columns matched by name; return how many."""
     _check_table(table)
-    statement = f"insert into {table} by name {query(name)}"
+    statement = f"insert into {table} by name {query(name, n_traders=n_traders)}"
     count: int = cursor.execute(statement, _used(name, parameters)).fetchall()[0][0]
     return count
 
 
 def materialise(
-    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    n_traders: int | None = None,
 ) -> None:
-    """Make a named query a temporary table of its own name, for the cursor alone."""
-    statement = f"create or replace temp table {name} as {query(name)}"
+    """Make a named query a temporary table of its own name, for the cursor alone.
+
+    `n_traders` is needed by queries that have one column per trader; see `query`.
+    """
+    statement = f"create or replace temp table {name} as {query(name, n_traders=n_traders)}"
     cursor.execute(statement, _used(name, parameters)).fetchall()
 
 
