@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers sql serve clean
+.PHONY: help setup demo test check lint types layers sql bench serve clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ layers: setup
 
 sql: setup
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
+	$(BIN)/python -m benchmarks.market.compare_clearing
+	$(BIN)/python -m benchmarks.write_tables
 
 serve: setup  ## Start a Prefect server and UI on http://127.0.0.1:4200 to watch runs.
 	DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start

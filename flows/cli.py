@@ -16,6 +16,7 @@ from databourse import __version__
 from databourse.errors import ConfigError, DatabourseError
 from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
+from flows.price_command import price
 from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ app = _App(
     rich_markup_mode=None,
 )
 app.add_typer(manifest_app, name="manifest")
+app.command(
+    epilog="Example: databourse price databourse.yaml --budget-tokens 30000 --without rarity"
+)(price)
 app.command(epilog="Example: databourse explain databourse.yaml 3f9a1c07")(explain)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from flows.tables import print_section, print_table
 
+if TYPE_CHECKING:
     from databourse.manifests import ManifestInfo, PoolListing, VersionListing
+    from databourse.manifests.model import SourceTotals, TopicTotals
 
 manifest_app = typer.Typer(
     name="manifest",
@@ -30,8 +30,6 @@ VersionOption = Annotated[
     typer.Option("--version", min=1, help="Which version of the pool.", show_default="latest"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-
-_WIDTH_OF_FILES = 120  # columns of text that goes to a file or a pipe
 
 
 @manifest_app.command("list")
@@ -52,7 +50,7 @@ def list_command(
     if as_json:
         _print_json({"pools": [_pool_record(pool) for pool in pools]})
         return
-    _print_table(
+    print_table(
         ["pool", "version", "state", "documents", "tokens", "manifest id", "created"],
         [_listing_row(pool.pool, version) for pool in pools for version in pool.versions],
     )
@@ -161,9 +159,10 @@ def _listing_row(pool: str, listing: VersionListing) -> list[str]:
 
 def _print_summary(info: ManifestInfo, location: str) -> None:
     typer.echo("\n".join(f"{name:<16}{text}" for name, text in _headlines(info, location)))
-    _print_section(
+    print_section(
         "Bought by topic",
-        ["topic", "documents", "of", "tokens", "of", "mass", "liquidity", "ESS", "marginal"],
+        ["topic", "documents", "of", "tokens", "of", "mass", "liquidity", "ESS", "marginal"]
+        + (["floor", "cap"] if _has_limits(info.topics) else []),
         (
             [
                 part.topic,
@@ -173,23 +172,26 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
                 f"{part.liquidity:.4g}",
                 f"{part.effective_sample_size:.1f}",
                 _log_price(part.marginal_log_price_per_token),
+                *(_limits(part) if _has_limits(info.topics) else ()),
             ]
             for part in info.topics
         ),
     )
-    _print_section(
+    print_section(
         "Bought by source",
-        ["source", "documents", "of", "tokens", "of"],
+        ["source", "documents", "of", "tokens", "of"]
+        + (["floor", "cap"] if _has_limits(info.sources) else []),
         (
             [
                 part.source,
                 *_bought(part.selected_documents, part.candidate_documents),
                 *_bought(part.selected_tokens, part.candidate_tokens),
+                *(_limits(part) if _has_limits(info.sources) else ()),
             ]
             for part in info.sources
         ),
     )
-    _print_section(
+    print_section(
         "Signals",
         ["signal", "scope", "revision", "weight", "seconds", "CPU seconds"],
         (
@@ -204,7 +206,7 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
             for signal in info.signals
         ),
     )
-    _print_section(
+    print_section(
         "Contracts",
         ["contract", "version", "result", "rules", "failed warnings"],
         (
@@ -218,7 +220,7 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
             for result in info.contracts
         ),
     )
-    _print_section(
+    print_section(
         "Never for sale",
         ["reason", "rows"],
         ([reason, f"{rows:,}"] for reason, rows in sorted(info.dropped.items())),
@@ -247,43 +249,36 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("budget", f"spent {spent:,} of {limit:,} {unit}{share}"),
         ("marginal price", f"{_log_price(info.marginal_log_price_per_token)} (log, per token)"),
         ("length bias", f"{info.market.length_bias:g}"),
+        ("method", _method(info)),
         ("decontamination", "not run" if info.decontamination is None else "run"),
     ]
+
+
+def _has_limits(parts: Sequence[TopicTotals] | Sequence[SourceTotals]) -> bool:
+    return any(part.floor is not None or part.cap is not None for part in parts)
+
+
+def _limits(part: TopicTotals | SourceTotals) -> tuple[str, str]:
+    floor, cap = part.floor, part.cap
+    return "none" if floor is None else f"{floor:,}", "none" if cap is None else f"{cap:,}"
 
 
 def _bought(selected: int, candidates: int) -> tuple[str, str]:
     return f"{selected:,}", f"{candidates:,}"
 
 
+def _method(info: ManifestInfo) -> str:
+    chosen = info.selection
+    if chosen is None:
+        return "greedy, skip"
+    if chosen.method == "sample":
+        return "sample in proportion to the price per token"
+    extras = [
+        *(["best single document first"] if chosen.best_single else []),
+        *([f"diversity {chosen.diversity:g}"] if chosen.diversity else []),
+    ]
+    return ", ".join(["greedy", chosen.rule, *extras])
+
+
 def _log_price(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
-
-
-def _print_section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    rows = list(rows)
-    typer.echo(f"\n{title}" + ("" if rows else ": none"))
-    if rows:
-        _print_table(columns, rows)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name, cells in zip(columns, zip(*rows, strict=True), strict=True):
-        table.add_column(name, justify="right" if _are_numbers(cells) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table)
-
-
-def _are_numbers(cells: Sequence[str]) -> bool:
-    return all(not cell.strip("0123456789,.-+e") for cell in cells if cell != "none")
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)

@@ -1,24 +1,24 @@
 -- Price of each document over the whole pool, as natural logs: ln m_t + ln p_i, and per token.
 -- grain:  one row per document_number
--- reads:  int_orders_placed, int_topics_cleared
+-- reads:  int_documents_held, int_topics_cleared
 -- params: $length_bias (exponent of the length), $rank_decimals (of the log price per token)
 with
 
 prices as (
 
     select
-        orders.document_number,
-        orders.shares,
-        orders.log_tokens,
+        held.document_number,
+        held.shares,
+        held.log_tokens,
         ln(topics.mass)
         + (
-            (orders.shares - topics.top_shares) / topics.liquidity
-            + orders.log_prior
+            (held.shares - topics.top_shares) / topics.liquidity
+            + held.log_prior
             - topics.log_total_weight
         ) as log_price
-    from int_orders_placed as orders
+    from int_documents_held as held
     inner join int_topics_cleared as topics
-        on orders.topic_number = topics.topic_number
+        on held.topic_number = topics.topic_number
 
 )
 

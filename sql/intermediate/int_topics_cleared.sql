@@ -1,19 +1,19 @@
 -- Books of each topic's maker: cost b ln sum prior exp(q / b), loss bound, ESS, entropy of prices.
 -- A prior of 1 for all is the plain form, whose cost starts at b ln n and loses at most that.
 -- grain:  one row per topic_number
--- reads:  int_orders_placed, int_topics_peaked
+-- reads:  int_documents_held, int_topics_peaked
 with
 
 log_weights as (
 
     select
-        orders.topic_number,
-        (orders.shares - topics.top_shares) / topics.liquidity
-        + orders.log_prior
+        held.topic_number,
+        (held.shares - topics.top_shares) / topics.liquidity
+        + held.log_prior
         - topics.peak as log_weight
-    from int_orders_placed as orders
+    from int_documents_held as held
     inner join int_topics_peaked as topics
-        on orders.topic_number = topics.topic_number
+        on held.topic_number = topics.topic_number
 
 ),
 

@@ -1,6 +1,6 @@
 -- The largest log weight of each topic, q / b + ln prior: exponentials are taken below it.
 -- grain: one row per topic_number
--- reads: int_orders_placed, int_topics_sized, market_makers
+-- reads: int_documents_held, int_topics_sized, market_makers
 with
 
 topics as (
@@ -20,12 +20,12 @@ topics as (
 log_weights as (
 
     select
-        orders.topic_number,
-        orders.log_prior,
-        (orders.shares - topics.top_shares) / topics.liquidity + orders.log_prior as log_weight
-    from int_orders_placed as orders
+        held.topic_number,
+        held.log_prior,
+        (held.shares - topics.top_shares) / topics.liquidity + held.log_prior as log_weight
+    from int_documents_held as held
     inner join topics
-        on orders.topic_number = topics.topic_number
+        on held.topic_number = topics.topic_number
 
 ),
 

@@ -1,7 +1,8 @@
 -- Every candidate of this run with its price, what each trader adds to it, and whether it was
 -- bought.
 -- grain:  one row per document_id
--- reads:  selection_outcomes, int_documents_priced, int_orders_placed, int_topics_cleared
+-- reads:  selection_outcomes, int_documents_priced, market_documents, int_topics_staked,
+--         int_topics_cleared
 -- params: $run_id, $traders (list of names in order)
 with
 
@@ -20,19 +21,47 @@ outcomes as (
 
 ),
 
+stakes as (
+
+    select
+        staked.centre_k, -- per trader
+        staked.half_range_k, -- per trader
+        staked.gain_k, -- per trader
+        staked.shift_k, -- per trader
+        cleared.liquidity,
+        staked.topic_number
+    from int_topics_staked as staked
+    inner join int_topics_cleared as cleared
+        on staked.topic_number = cleared.topic_number
+
+),
+
+scaled_signals as (
+
+    select
+        (documents.signal_k - stakes.centre_k) / stakes.half_range_k as x_k, -- per trader
+        stakes.gain_k, -- per trader
+        stakes.shift_k, -- per trader
+        stakes.liquidity,
+        documents.document_number
+    from market_documents as documents
+    inner join stakes
+        on documents.topic_number = stakes.topic_number
+
+),
+
+-- The orders of int_documents_held, one by one.
 contributions as (
 
     select
-        orders.document_number,
+        document_number,
         map(
-            $traders, -- noqa: RF02
+            $traders,
             [
-                orders.units_k / 1e12 / topics.liquidity, -- per trader
+                cast(x_k * gain_k - shift_k as bigint) / 1e12 / liquidity, -- per trader
             ]
         ) as contributions
-    from int_orders_placed as orders
-    inner join int_topics_cleared as topics
-        on orders.topic_number = topics.topic_number
+    from scaled_signals
 
 )
 

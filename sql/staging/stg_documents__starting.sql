@@ -2,13 +2,8 @@
 -- grain:  one row per document_id
 -- reads:  documents
 -- params: $prefix (hex digits), $most_rows (>= 1)
-select
-    document_id,
-    characters,
-    text_shard
+select document_id
 from documents
-where
-    document_id >= $prefix
-    and starts_with(document_id, $prefix)
+where starts_with(document_id, $prefix)
 order by document_id
 limit $most_rows

@@ -181,7 +181,7 @@ def test_each_relation_has_one_row_for_each_value_of_its_grain(bourse):
         ).fetchall()
     }
 
-    assert len(relations) == 13
+    assert len(relations) == 14
     for relation in relations:
         grain = re.search(r"-- grain: +one row per (.+)", query(relation)).group(1).split(", ")
         rows = bourse.connection.table(relation).to_arrow_table().select(grain).to_pylist()

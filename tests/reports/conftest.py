@@ -54,6 +54,8 @@ def topic_rows(priced: pa.Table) -> tuple[TopicRow, ...]:
             mass=float((topic == name).mean()),
             effective_sample_size=1.5,
             entropy=0.69,
+            cost=1.25,
+            worst_case_loss=0.75,
             marginal_log_price_per_token=None,
         )
         for name in sorted(set(topic))

@@ -144,6 +144,15 @@ def test_the_axis_of_budgets_has_short_ticks(budgets, ticks):
     assert sum(text[0].isdigit() for text in shown) <= 8
 
 
+def test_equal_ratios_of_budgets_are_equally_far_apart():
+    rows = [dataclasses.replace(THIS, budget=budget) for budget in (300, 10**9)]
+    plot = sweep_section(rows, budget=300, unit="tokens").plots[0]
+    root = ET.fromstring(plot.svg)  # noqa: S314 - drawn by the code under test
+    at = {text.text: float(text.get("x")) for text in root.iter("text")}
+    # positions are written with two decimals
+    assert at["10k"] - at["1k"] == pytest.approx(at["1M"] - at["100k"], abs=0.03)
+
+
 def test_no_topic_balance_draws_no_curve_of_it():
     alone = [dataclasses.replace(row, n_topics=1, topic_balance=None) for row in (LESS, THIS)]
     topics = sweep_section(alone, budget=300, unit="tokens").plots[1]

@@ -13,8 +13,10 @@ from databourse.selection.greedy import (
     buy_within_budget,
     costs_within,
     marginal_price,
+    marginal_price_by_group,
     marginal_price_by_topic,
     order_by_price_per_token,
+    rank_documents,
     reasons_left,
 )
 
@@ -128,6 +130,44 @@ def test_greedy_by_price_per_token_is_at_least_half_of_the_best_with_the_best_si
         assert value >= best / 2
 
 
+@law
+@given(cost_lists, budgets, st.integers(0, 50), st.sampled_from(["skip", "stop"]))
+def test_what_was_spent_before_is_taken_from_the_budget_but_not_from_what_is_eligible(
+    costs, budget, spent, rule
+):
+    spent = min(spent, budget)
+    left, expected = budget - spent, []
+    for cost in costs.tolist():
+        if cost > left and cost <= budget and rule == "stop":
+            break
+        expected.append(cost <= left)
+        left -= cost if cost <= left else 0
+    expected += [False] * (costs.size - len(expected))
+
+    found = buy_within_budget(costs=costs, budget=budget, rule=rule, already_spent=spent)
+    assert found.tolist() == expected
+
+
+def test_more_cannot_have_been_spent_than_there_is():
+    with pytest.raises(InputError, match=r"already_spent must be in 0 \.\. 5, got 6"):
+        buy_within_budget(costs=np.array([1]), budget=5, already_spent=6)
+
+
+def test_a_walk_with_many_misfits_is_the_obvious_loop_and_takes_linear_time():
+    # each second document costs all that is left at its turn, and one more
+    n = 200_000
+    costs = np.where(np.arange(n) % 2 == 0, 1, n // 2 - np.arange(n) // 2)
+    left, expected = n // 2, []
+    for cost in costs.tolist():
+        expected.append(cost <= left)
+        left -= cost if cost <= left else 0
+
+    begin = time.process_time()
+    found = buy(costs, n // 2)
+    assert time.process_time() - begin < 2  # about 0.05
+    assert found.tolist() == expected
+
+
 def test_a_million_documents_are_walked_in_seconds():
     costs = np.random.default_rng(5).integers(5, 2000, 1_000_000)
     begin = time.process_time()
@@ -203,6 +243,57 @@ def test_ids_are_compared_by_code_point_as_in_the_warehouse():
 def test_order_refuses_what_has_no_order(log_price, tokens, ids, message):
     with pytest.raises(InputError, match=message):
         order_by_price_per_token(np.array(log_price), np.array(tokens), ids)
+
+
+@law
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([-np.inf, -1.0, -0.5, 0.0, -0.0]), st.integers(1, 3)), max_size=40
+    ),
+    st.sampled_from([1, 2**40]),
+)
+def test_ranks_are_by_price_then_length_then_position(documents, scale):
+    log_price = np.array([price for price, _ in documents])
+    tokens = np.array([length for _, length in documents], dtype=np.int64) * scale
+
+    expected = sorted(range(len(documents)), key=lambda i: (-log_price[i], tokens[i], i))
+    assert rank_documents(log_price, tokens).tolist() == expected
+
+
+@pytest.mark.parametrize("decimals", [0, 2, 15])
+def test_ranks_of_many_documents_are_those_of_the_order_by_id(decimals):
+    rng = np.random.default_rng(6)
+    log_price = np.round(rng.normal(size=5000), decimals)
+    tokens = rng.integers(1, 2**62, 5000) if decimals == 0 else rng.integers(1, 4, 5000)
+    ids = [f"{number:04d}" for number in range(5000)]
+
+    expected = order_by_price_per_token(log_price, tokens, ids)
+    np.testing.assert_array_equal(rank_documents(log_price, tokens), expected)
+
+
+@pytest.mark.parametrize(
+    ("log_price", "tokens", "message"),
+    [
+        ([0.0, np.nan], [1, 1], "position 1 is nan"),
+        ([np.inf, 0.0], [1, 1], "position 0 is inf"),
+        ([0.0, 0.0], [1], "one length"),
+    ],
+)
+def test_ranking_refuses_what_has_no_rank(log_price, tokens, message):
+    with pytest.raises(InputError, match=message):
+        rank_documents(np.array(log_price), np.array(tokens))
+
+
+def test_marginal_price_of_a_group_is_of_the_last_bought_in_rank_order():
+    log_price = np.array([-4.0, -1.0, -5.0, -2.0, -3.0])
+    found = marginal_price_by_group(
+        log_price,
+        is_bought=np.array([True, True, False, True, True]),
+        ranking=np.array([1, 3, 4, 0, 2]),
+        group_index=np.array([1, 0, 2, 0, 1]),
+        n_groups=4,
+    )
+    assert found == [-2.0, -4.0, None, None]
 
 
 def test_marginal_price_is_that_of_the_last_document_bought():

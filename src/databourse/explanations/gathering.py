@@ -120,6 +120,8 @@ def _find(
 
 
 def _starting_with(reader: WarehouseReader, prefix: str) -> str | None:
+    if reader.rows("stg_document__facts", document_id=prefix):
+        return prefix
     rows = reader.rows("stg_documents__starting", prefix=prefix, most_rows=_LISTED_IDS + 1)
     if len(rows) > 1:
         ids = [row["document_id"] for row in rows]
@@ -135,6 +137,14 @@ def _run_to_tell(
     reader: WarehouseReader, pool: str, runs: Sequence[Row], document_id: str
 ) -> Row | None:
     """Return the latest completed run that priced a document, else the latest that saw it."""
+    latest = next((run for run in runs if run["status"] == "completed"), None)
+    if latest is not None and reader.rows(  # the usual case, without a pass over all runs
+        "stg_document__prices",
+        run_id=latest["run_id"],
+        document_id=document_id,
+        topics_id=None,
+    ):
+        return latest
     seen = reader.rows("stg_document__runs", document_id=document_id)
     here = {row["run_id"]: row["is_priced"] for row in seen if row["pool"] == pool}
     if seen and not here:
@@ -559,7 +569,7 @@ def _document_facts(
     arrivals: Sequence[Arrival],
     tale: _Tale,
 ) -> DocumentFacts:
-    facts = reader.rows("stg_documents__starting", prefix=document_id, most_rows=1)[0]
+    facts = reader.rows("stg_document__facts", document_id=document_id)[0]
     rows = []
     if run is not None:
         rows = reader.rows("stg_document__pool_rows", run_id=run["run_id"], document_id=document_id)

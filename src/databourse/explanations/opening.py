@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from databourse.errors import ConfigError, IntegrityError, WarehouseLockedError
-from databourse.queries import query, query_files
-from databourse.warehouse.store import SCHEMA_VERSION
+from databourse.queries import query_files
+from databourse.warehouse.store import SCHEMA_VERSION, query_rows
 from databourse.warehouse.texts import TextStore
 
 
@@ -36,7 +36,7 @@ class WarehouseReader:
 
     def table(self, name: str, parameters: Mapping[str, Any]) -> pa.Table:
         """Return what a named query selects, as Arrow."""
-        return self._connection.sql(query(name), params=dict(parameters)).to_arrow_table()
+        return query_rows(self._connection, name, parameters)
 
     def text(self, document_id: str) -> str:
         """Return the text of a document.

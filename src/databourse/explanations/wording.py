@@ -29,6 +29,8 @@ _INDENT = "  "
 _NAME_COLUMNS = 12
 _SHOWN_ARRIVALS = 8
 _NONE = "-"
+_HELD_FIXED = "each alone, all other orders held fixed"
+_HELD_TOO = "its mean and spread too"
 
 
 def described(story: Explanation) -> str:
@@ -74,12 +76,12 @@ def _facts(document: DocumentFacts, run: RunFacts | None, pool: str) -> str:
     if document.label is not None:
         lines.append(_named("label", _shown(document.label)))
     if document.metadata:
-        lines.append(_wrapped("metadata", _shown(_json(document.metadata))))
+        lines.append(_wrapped("metadata", _json(document.metadata)))
     if document.excerpt is None:
         lines.append(_wrapped("text", f"cannot be shown: {document.excerpt_problem}"))
     else:
         cut = "..." if len(document.excerpt) < document.characters else ""
-        lines.append(_wrapped("text", f'"{_shown(document.excerpt)}{cut}"'))
+        lines.append(_wrapped("text", f'"{document.excerpt.strip()}{cut}"'))
     return "\n".join(lines)
 
 
@@ -95,8 +97,8 @@ def _rejection(rejection: Rejection, story: Explanation) -> str:
         [
             _named("run", f"{story.pool} {_run(story.run)}"),
             _named("source", rejection.source),
-            _wrapped("reason", f"{rejection.reason}: {_shown(rejection.detail)}"),
-            _wrapped("what came", f'"{_shown(rejection.excerpt)}"'),
+            _wrapped("reason", f"{rejection.reason}: {rejection.detail}"),
+            _wrapped("what came", f'"{rejection.excerpt}"'),
         ]
     )
 
@@ -171,7 +173,7 @@ def _price(price: Price, signals: Sequence[SignalPart]) -> str:
     ]
     blank = [""] * 5
     rows.append(["topic", *blank, *_part(price.topic_log_price)])
-    rows.append(["others' orders", *blank, *_part(price.competition_log_price)])
+    rows.append(["opening and others", *blank, *_part(price.competition_log_price)])
     average = price.log_price + math.log(price.n_documents)
     rows.append(["price", *blank, *_part(average)])
     names = ["", "value", "topic mean", "spread", "z", "shares/spread", "ln price", "factor"]
@@ -211,17 +213,11 @@ def _change(change: Change, price: Price, signals: Sequence[SignalPart]) -> str:
             if each.needed_value is not None
         ]
     if change.tokens is not None:
-        limit = "up to" if price.is_selected else "at most"
-        ways.append(
-            ("length", f"{limit} {change.tokens:,} tokens at its price, has {price.tokens:,}")
-        )
-    if change.budget is not None and not price.is_selected:
-        share = "" if change.budget_share is None else f" (a share of {change.budget_share:g})"
-        budget = f"{change.budget:,} {change.budget_unit}{share} certainly buy it"
-        ways.append(("budget", f"{budget}, instead of {change.limit:,}"))
-    elif change.budget is not None:
-        budget = f"{change.budget:,} of {change.limit:,} {change.budget_unit} reach it"
-        ways.append(("budget", budget))
+        bound = "more than" if price.is_selected else "at most"
+        length = _counted(change.tokens, "token")
+        ways.append(("length", f"{bound} {length} at its price, instead of {price.tokens:,}"))
+    if change.budget is not None:
+        ways.append(("budget", _budget(change)))
     lines += [f"{_INDENT}{name:<20}{text}" for name, text in ways]
     lines += [
         textwrap.fill(remark, WIDTH_COLUMNS, initial_indent="  - ", subsequent_indent="    ")
@@ -233,18 +229,34 @@ def _change(change: Change, price: Price, signals: Sequence[SignalPart]) -> str:
 def _change_head(change: Change, price: Price) -> str:
     if change.log_rise is None:
         title = "What would change it" if price.is_selected else "What would have it bought"
-        return f"{title} (each alone, all other orders held fixed)"
+        return f"{title} ({_HELD_FIXED})"
     if price.is_selected:
-        return (
-            f"Bought at {_times(-change.log_rise)} of the margin's price per token; it would fall "
-            "to the margin with\n(each alone, all other orders held fixed; a signal's own mean and "
-            "spread too)"
+        head = (
+            f"Bought at {_times(-change.log_rise)} of the margin's price per token. It would fall "
+            "to the margin with"
         )
-    return (
-        f"To be bought at its length, its price per token must rise by {_times(change.log_rise)} "
-        f"(to ln {change.target_log_price_per_token:.4f}):\n(each alone, all other orders held "
-        "fixed; a signal's own mean and spread too)"
-    )
+    elif change.left_at_turn is None:  # more than the price decides
+        head = (
+            f"To reach the margin, its price per token must rise {_times(change.log_rise)}, "
+            f"to ln {change.target_log_price_per_token:.4f}"
+        )
+    else:
+        noun = change.budget_unit.removesuffix("s")
+        cost = 1 if change.budget_unit == "documents" else price.tokens
+        head = (
+            f"To be bought, its price per token must rise {_times(change.log_rise)}, to ln "
+            f"{change.target_log_price_per_token:.4f}: there the budget last had "
+            f"{_counted(cost, noun)} left"
+        )
+    lines = [*textwrap.wrap(head, WIDTH_COLUMNS), f"({_HELD_FIXED}; of a signal, {_HELD_TOO})"]
+    return "\n".join(lines)
+
+
+def _budget(change: Change) -> str:
+    noun = change.budget_unit.removesuffix("s")
+    share = "" if change.budget_share is None else f" (a share of {change.budget_share:g})"
+    budget = f"{_counted(change.budget or 0, noun)}{share}"
+    return f"at least {budget} buy it for certain, instead of {change.limit:,}"
 
 
 def _published(story: Explanation) -> str:
@@ -256,6 +268,10 @@ def _published(story: Explanation) -> str:
         for each in story.published
     )
     return _wrapped("published", f"in version {versions}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _part(log_price: float | None) -> list[str]:
@@ -300,7 +316,7 @@ def _named(name: str, text: str) -> str:
 
 def _wrapped(name: str, text: str) -> str:
     return textwrap.fill(
-        text,
+        _shown(text),
         WIDTH_COLUMNS,
         initial_indent=_named(name, ""),
         subsequent_indent=_INDENT + " " * _NAME_COLUMNS,

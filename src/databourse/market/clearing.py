@@ -19,7 +19,7 @@ import numpy as np
 
 from databourse.errors import InputError
 from databourse.market import lmsr
-from databourse.market.liquidity import EffectiveShare, liquidity_for_share
+from databourse.market.liquidity import PRIOR_RANGE, EffectiveShare, liquidity_for_share
 from databourse.market.lmsr import FloatArray, exact_sum
 from databourse.market.masses import TopicMass, topic_masses
 from databourse.market.pooling import FixedOrders, Traders, normalised_weights, shares_per_spread
@@ -35,9 +35,6 @@ ORDER_DECIMALS = 12
 
 # Prices per token are compared to this many decimals of their logarithm, for the same reason.
 RANK_DECIMALS = 12
-
-# Prior weights of one topic may differ by this factor: beyond it doubles lose them next to 0.
-_PRIOR_RANGE = 1e300
 
 Liquidity = float | EffectiveShare | FloatArray | Sequence[float | EffectiveShare]
 """b in shares or the effective share to reach: one for all topics, or one for each."""
@@ -252,9 +249,9 @@ def _opening_prices(
     opening = np.empty(prior.shape)
     for topic, part in enumerate(positions):
         scaled = prior[part] / prior[part].max()  # first, so that the sum cannot overflow
-        if scaled.min() < 1 / _PRIOR_RANGE:
+        if scaled.min() < 1 / PRIOR_RANGE:
             raise InputError(
-                f"prior weights of one topic may differ by a factor of at most {_PRIOR_RANGE:g}, "
+                f"prior weights of one topic may differ by a factor of at most {PRIOR_RANGE:g}, "
                 f"got {float(prior[part].min())!r} to {float(prior[part].max())!r} in topic {topic}"
             )
         opening[part] = scaled / exact_sum(scaled)

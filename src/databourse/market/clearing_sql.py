@@ -145,8 +145,7 @@ def clear_board(
     """Return the prices at which the market of every topic of a board clears.
 
     Args:
-        cursor: any DuckDB connection; it keeps the temporary tables int_orders_placed,
-            int_documents_priced and int_topics_cleared.
+        cursor: any DuckDB connection; it keeps what `mart_prices` reads.
         board: the documents and the traders' signals.
         weights: every trader of the board to its weight, >= 0, not all 0; scaled to sum 1.
         liquidity: as in `clear_market`; sequences go by `board.topics`.
@@ -166,37 +165,27 @@ def clear_board(
     n_documents = np.bincount(board.topic_index, minlength=n_topics).astype(np.int64)
     log_prior = log_priors(prior, board.topic_index, n_topics=n_topics)
     _hand_over(cursor, board, log_prior)
-    try:
-        _standardise(cursor, board)
-        given = topic_liquidities(liquidity, n_topics=n_topics)
-        stakes = shares_per_spread(flow, given, traders)
-        cursor.register("market_traders", _by_topic({"shares": stakes}))
-        _step(cursor, "int_orders_placed", board)
-        makers = _makers(cursor, board, given, log_prior, has_prior=prior is not None)
-        masses = topic_masses(n_documents, topic_mass)
-        cursor.register(
-            "market_makers",
-            pa.table(
-                {
-                    "topic_number": np.arange(n_topics, dtype=np.int32),
-                    "liquidity": makers,
-                    "mass": masses,
-                }
-            ),
-        )
-        for name in ("int_topics_sized", "int_topics_peaked", "int_topics_cleared"):
-            _step(cursor, name, board)
-        ranking = {"length_bias": float(length_bias), "rank_decimals": RANK_DECIMALS}
-        materialise(cursor, "int_documents_priced", ranking)
-        summary = _summary(cursor, board, flow, stakes, has_prior=prior is not None)
-        priced = ("shares", "log_price", "log_price_per_token")
-        shares, log_price, per_token = _in_board_order(
-            cursor, "int_documents_priced", priced, board.n_documents
-        )
-        return ClearedBoard(summary, shares, log_price, per_token)
-    finally:
-        for name in ("market_documents", "market_traders", "market_makers"):
-            cursor.unregister(name)
+    _standardise(cursor, board)
+    given = topic_liquidities(liquidity, n_topics=n_topics)
+    stakes = shares_per_spread(flow, given, traders)
+    cursor.register("market_traders", _by_topic({"shares": stakes}))
+    for name in ("int_topics_staked", "int_documents_held"):
+        _step(cursor, name, board)
+    makers = {
+        "topic_number": np.arange(n_topics, dtype=np.int32),
+        "liquidity": _makers(cursor, board, given, log_prior, has_prior=prior is not None),
+        "mass": topic_masses(n_documents, topic_mass),
+    }
+    cursor.register("market_makers", pa.table(makers))
+    for name in ("int_topics_sized", "int_topics_peaked", "int_topics_cleared"):
+        _step(cursor, name, board)
+    ranking = {"length_bias": float(length_bias), "rank_decimals": RANK_DECIMALS}
+    materialise(cursor, "int_documents_priced", ranking)
+    columns = ("shares", "log_price", "log_price_per_token")
+    return ClearedBoard(
+        _summary(cursor, board, flow, stakes, has_prior=prior is not None),
+        *_in_board_order(cursor, "int_documents_priced", columns, board.n_documents),
+    )
 
 
 def _stored_traders(cursor: duckdb.DuckDBPyConnection, signal_ids: Sequence[str]) -> list[str]:
@@ -287,7 +276,7 @@ def _makers(
     """Return the liquidity of each topic's maker, found where an effective share is asked for."""
     if not any(isinstance(each, EffectiveShare) for each in given):
         return np.array(given, dtype=np.float64)
-    shares = _in_board_order(cursor, "int_orders_placed", ("shares",), board.n_documents)[0]
+    shares = _in_board_order(cursor, "int_documents_held", ("shares",), board.n_documents)[0]
     by_topic = np.argsort(board.topic_index, kind="stable")
     ends = np.cumsum(np.bincount(board.topic_index, minlength=len(board.topics)))[:-1]
     parts = zip(given, np.split(by_topic, ends), strict=True)
@@ -307,11 +296,12 @@ def _in_board_order(
     cursor: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], n_documents: int
 ) -> list[FloatArray]:
     """Return columns of a table of one row per document, in the order of the board."""
-    found = cursor.table(table).select(", ".join(["document_number", *columns])).fetchnumpy()
+    found = cursor.table(table).to_arrow_table()
+    place = found["document_number"].to_numpy()
     results = []
     for column in columns:
         values = np.empty(n_documents)
-        values[found["document_number"]] = found[column]
+        values[place] = found[column].to_numpy()
         results.append(values)
     return results
 

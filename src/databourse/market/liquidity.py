@@ -22,8 +22,11 @@ from databourse.market.lmsr import FloatArray
 # rounding: liquidity must not blow them up into prices.
 EQUAL_SHARES = 1e-9
 
-# At b = gap / this, every document below the largest order has a price under 2e-16 of the largest:
-# a smaller b changes no price by more than a rounding error.
+# Prior weights of one topic may differ by this factor: beyond it doubles lose them next to 0.
+PRIOR_RANGE = 1e300
+
+# At b = gap / this, a document below the largest order with the same prior has a price under 2e-16
+# of the largest: a smaller b changes no price by more than a rounding error.
 _GAPS_TO_CERTAINTY = -math.log(np.finfo(np.float64).eps)
 
 _RELATIVE_TOLERANCE = 1e-12  # of the last step, whose own error is far smaller
@@ -52,14 +55,15 @@ def liquidity_for_share(
         shares: q of the topic's documents, shape (n,), finite, n >= 1; in any order, which does not
             change a bit of the answer (they are sorted here).
         target: the share of n, or of the prior, to reach.
-        prior: shape (n,), > 0, finite, known up to a factor; None for equal weights.
+        prior: shape (n,), > 0, finite, known up to a factor, within 1e300 of each other; None for
+            equal weights.
 
     Returns:
         b > 0, in shares, to 12 significant digits; the share is then met within 1e-9, except: 1.0
         where b decides nothing (n = 1, or all shares within `EQUAL_SHARES`); and where the target
         is at most the prior mass of the documents that tie for the largest order (m / n for m of n
-        without a prior), which no b reaches, the gap to the next order divided by 36: a smaller b
-        gives the same prices up to rounding.
+        without a prior), which no b reaches, the gap to the next order divided by 36 (plus the log
+        of the largest weight over theirs): a smaller b gives the same prices up to rounding.
 
     Raises:
         InputError: `shares` is not a finite, non-empty vector, or `prior` is not > 0 for each.
@@ -71,14 +75,15 @@ def liquidity_for_share(
         raise InputError("shares must not differ by more than the largest double")
     if below_top[0] >= -EQUAL_SHARES:
         return 1.0
-    below_ties = int(np.searchsorted(below_top, -EQUAL_SHARES))
-    sharpest = _GAPS_TO_CERTAINTY / -float(below_top[below_ties - 1])
-    wanted = math.sqrt(-math.log(target.share))
-    topic = _Topic(below_top, weights)
-    if target.share <= topic.prior_mass_from(below_ties) and topic.focus(sharpest) <= wanted:
-        found = sharpest
-    else:
-        found = _search(topic, wanted=wanted, sharpest=sharpest)
+    n_below = int(np.searchsorted(below_top, -EQUAL_SHARES))
+    certainty = _GAPS_TO_CERTAINTY
+    if weights is not None:  # 0 where a document of the largest order has the largest weight
+        certainty -= math.log(float(weights[n_below:].max()))
+    found = _search(
+        _Topic(below_top, weights),
+        wanted=math.sqrt(-math.log(target.share)),
+        sharpest=certainty / -float(below_top[n_below - 1]),
+    )
     return float(f"{1 / found:.{_SIGNIFICANT_DIGITS}g}")
 
 
@@ -95,21 +100,16 @@ class _Topic:
         1 / share = 1 + v, v the squared variation coefficient of exp(s q): nothing cancels near 1.
         """
         grown = np.exp(self.below_top * inverse_liquidity)
-        grown /= self._mean(grown)
-        grown -= 1
-        return math.sqrt(math.log1p(self._mean(grown * grown)))
+        mean = self._mean(grown)
+        grown -= mean
+        # Divided twice: the square of a mean that a small prior makes small could underflow.
+        return math.sqrt(math.log1p(self._mean(grown * grown) / mean / mean))
 
     def spread(self) -> float:
         """Return the standard deviation of orders, taken in their range so as not to overflow."""
         in_range = self.below_top / self.below_top[0]
         in_range -= self._mean(in_range)
         return -float(self.below_top[0]) * math.sqrt(self._mean(in_range * in_range))
-
-    def prior_mass_from(self, position: int) -> float:
-        """Return the prior mass of the documents from a position on, in (0, 1]."""
-        if self.weights is None:
-            return 1 - position / self.below_top.size
-        return float(np.sum(self.weights[position:])) / float(np.sum(self.weights))
 
     def _mean(self, values: FloatArray) -> float:
         if self.weights is None:
@@ -118,12 +118,20 @@ class _Topic:
 
 
 def _in_order(shares: FloatArray, prior: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
-    """Return shares below the largest, ascending, with the prior: the order of sums is then set."""
+    """Return shares below the largest, ascending, so that the order of sums is set, and the prior.
+
+    Its largest weight is 1.
+    """
     with np.errstate(over="ignore"):  # refused by the caller
         if prior is None:
             return np.sort(shares) - shares.max(), None
         if prior.shape != shares.shape or not (np.isfinite(prior).all() and prior.min() > 0):
             raise InputError(f"prior must be > 0 and finite for each of {shares.size} documents")
+        if prior.min() < prior.max() / PRIOR_RANGE:
+            raise InputError(
+                f"prior weights may differ by a factor of at most {PRIOR_RANGE:g}, "
+                f"got {float(prior.min())!r} to {float(prior.max())!r}"
+            )
         order = np.argsort(shares)
         below_top = shares[order] - shares.max()
         if (below_top[1:] == below_top[:-1]).any():  # equal shares go by their prior
@@ -138,24 +146,29 @@ def _search(topic: _Topic, *, wanted: float, sharpest: float) -> float:
     """
     # Where the share is next to 1, prices carry that many digits of it, and the secant no more.
     tolerance = _RELATIVE_TOLERANCE + 4 * float(np.finfo(np.float64).eps) / wanted
-    low, high = 0.0, sharpest
+    low, high = 0.0, math.inf
     before, focus_before = 0.0, 0.0
     now = min(wanted / topic.spread(), sharpest)
     step, step_before = math.inf, math.inf
     for _ in range(_MOST_STEPS):
         focus = topic.focus(now)
+        if focus < wanted and now == sharpest:
+            return sharpest
         low, high = (now, high) if focus < wanted else (low, now)
-        if high - low <= tolerance * high:
-            return high
         rise = focus - focus_before
         following = now + (wanted - focus) * (now - before) / rise if rise else math.inf
+        following = min(following, sharpest)
         # The error of the secant's next point is about the product of the last two.
         is_next_exact = abs(following - now) * step <= _PRODUCT_TOLERANCE * now * now
         if is_next_exact or abs(following - now) <= tolerance * now:
             return min(max(following, low), high)
         if not (low < following < high and abs(following - now) <= 0.5 * step_before):
-            following = math.sqrt(low * high) if low > 0 else 0.5 * high
+            following = _between(low, high) if high < math.inf else sharpest
         before, focus_before = now, focus
         step_before, step = step, abs(following - now)
         now = following
     return now
+
+
+def _between(low: float, high: float) -> float:
+    return math.sqrt(low * high) if low > 0 else 0.5 * high

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from databourse.config import RefreshConfig
 from databourse.market.clearing_sql import MarketSummary, TopicMarket, assemble_board
 from databourse.refresh.context import SnapshotIds
-from databourse.refresh.trading import Session, hold_session, stored_vectors
+from databourse.refresh.trading import Session, hold_session, stored_vectors, sweep
 from databourse.selection.greedy import marginal_price_by_group
+from databourse.selection.sweep import SweepRow
 from databourse.warehouse.boards import store_board
 from databourse.warehouse.store import Warehouse, append, insert_query
 
@@ -41,6 +42,8 @@ class MarketReport:
     source_caps: dict[str, int]
     n_documents: int
     n_bought: int
+    sweep: tuple[SweepRow, ...]
+    """What the same rule buys with smaller and larger budgets."""
 
     def to_json(self) -> str:
         """Return it as text that travels between tasks."""
@@ -81,7 +84,7 @@ def clear_and_buy(
         board_id = store_board(warehouse.root, board)
         vectors = stored_vectors(cursor, board, ids.encoder_id)
         session = hold_session(cursor, board, config, vectors=vectors)
-        report = _report(session, board_id)
+        report = _report(session, board_id, sweep(session, config, vectors=vectors))
         _write(cursor, session, run_id)
         append(
             cursor,
@@ -98,7 +101,7 @@ def clear_and_buy(
     return report
 
 
-def _report(session: Session, board_id: str) -> MarketReport:
+def _report(session: Session, board_id: str, rows: Sequence[SweepRow]) -> MarketReport:
     summary: MarketSummary = session.cleared.summary
     board, is_bought = session.board, session.purchase.is_bought
     marginal = marginal_price_by_group(
@@ -121,6 +124,7 @@ def _report(session: Session, board_id: str) -> MarketReport:
         source_caps=_limits(session, "source", "caps"),
         n_documents=summary.n_documents,
         n_bought=int(np.count_nonzero(is_bought)),
+        sweep=tuple(rows),
     )
 
 

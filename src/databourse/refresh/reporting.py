@@ -22,6 +22,7 @@ from databourse.reports import data
 from databourse.reports.markdown import summary_markdown
 from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
+from databourse.reports.sweep import sweep_section
 from databourse.topics.keywords import topic_keywords
 from databourse.warehouse.store import Warehouse
 
@@ -72,7 +73,12 @@ def report_inputs(
             if not each.stage.startswith(CONTRACT_STAGE)
         ),
         contracts=_contracts(stages),
+        sections=(sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),),
     )
+
+
+def _unit(run: RunContext) -> str:
+    return "documents" if run.config.budget.kind == "documents" else "tokens"
 
 
 def write_page(staged: StagedManifest, inputs: data.ReportInputs) -> None:
@@ -129,7 +135,7 @@ def _keywords(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
 def _topics(
     staged: StagedManifest, market: MarketReport, descriptions: dict[str, str]
 ) -> tuple[data.TopicRow, ...]:
-    entropies = {topic.topic: topic.entropy for topic in market.topics}
+    books = {topic.topic: topic for topic in market.topics}
     return tuple(
         data.TopicRow(
             topic=each.topic,
@@ -140,7 +146,9 @@ def _topics(
             liquidity=each.liquidity,
             mass=each.mass,
             effective_sample_size=each.effective_sample_size,
-            entropy=entropies[each.topic],
+            entropy=books[each.topic].entropy,
+            cost=books[each.topic].cost,
+            worst_case_loss=books[each.topic].worst_case_loss,
             marginal_log_price_per_token=each.marginal_log_price_per_token,
             description=descriptions.get(each.topic, ""),
         )

@@ -5,6 +5,7 @@ The refresh and the what-if of `databourse price` both trade here, so that they 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from databourse.config import RefreshConfig
+from databourse.config import BudgetConfig, RefreshConfig
 from databourse.errors import InputError, IntegrityError
 from databourse.market.board import Board
 from databourse.market.clearing_sql import ClearedBoard, clear_board
@@ -29,9 +30,10 @@ from databourse.refresh.settings import (
 )
 from databourse.seeds import stage_rng
 from databourse.selection.buying import Purchase, buy
-from databourse.selection.greedy import costs_within, rank_documents
+from databourse.selection.greedy import BoolArray, costs_within, rank_documents
 from databourse.selection.limits import GroupLimits
 from databourse.selection.sampling import Drawn, draw_within_budget
+from databourse.selection.sweep import SweepRow, budget_grid, sweep_budgets
 from databourse.warehouse.store import query_rows
 
 Vectors = Callable[[IntArray], NDArray[np.float32]]
@@ -123,6 +125,40 @@ def spend(
         )
     return Session(
         board, cleared, ranking, costs, limit, limits, purchase, weight, inclusion_probability
+    )
+
+
+def sweep(session: Session, config: RefreshConfig, *, vectors: Vectors) -> list[SweepRow]:
+    """Return what the same rule buys with less and with more, the session's own budget included.
+
+    Budgets that cannot be spent under the config's floors and caps are left out. With diversity the
+    sweep ends at the session's budget: the cost of comparing documents grows with its square.
+    """
+    kind = "documents" if config.budget.kind == "documents" else "tokens"
+    budgets = budget_grid(session.limit, total=int(session.costs.sum()))
+    if config.selection.diversity:
+        budgets = tuple(each for each in budgets if each <= session.limit)
+    bought: dict[int, Purchase] = {session.limit: session.purchase}
+    for budget in budgets:
+        if budget not in bought:
+            tried = config.model_copy(update={"budget": BudgetConfig(**{kind: budget})})
+            with contextlib.suppress(InputError):
+                bought[budget] = spend(
+                    session.cleared, session.board, tried, vectors=vectors
+                ).purchase
+
+    def buy_again(budget: int) -> tuple[BoolArray, float | None]:
+        return bought[budget].is_bought, bought[budget].marginal_log_price_per_token
+
+    return sweep_budgets(
+        sorted(bought),
+        buy=buy_again,
+        log_price=session.cleared.log_price,
+        log_price_per_token=session.cleared.log_price_per_token,
+        costs=session.costs,
+        ranking=session.ranking,
+        topic_index=session.board.topic_index,
+        n_topics=len(session.board.topics),
     )
 
 

@@ -75,7 +75,9 @@ class Trader:
 class TopicRow:
     """One topic: what it holds, what was bought of it, and how its market stood.
 
-    `entropy` is in nats, `effective_sample_size` is 1 / sum p^2 over the prices within the topic.
+    `entropy` is in nats, `effective_sample_size` is 1 / sum p^2 over the prices within the topic;
+    `cost` is what traders have paid the maker and `worst_case_loss` the most it can lose, both in
+    units of account (a bundle of one share of every document costs 1).
     `marginal_log_price_per_token` is that of its last bought document; None if none was bought.
     """
 
@@ -88,6 +90,8 @@ class TopicRow:
     mass: float
     effective_sample_size: float
     entropy: float
+    cost: float
+    worst_case_loss: float
     marginal_log_price_per_token: float | None
     description: str = ""
 

@@ -229,10 +229,12 @@ def topic_table(topics: Sequence[TopicRow]) -> Table:
         "mass",
         "effective sample size",
         "entropy (nats)",
+        "cost",
+        "worst-case loss",
         "marginal log price per token",
     )
     rows = tuple(_topic_cells(row, before, after) for row in ordered)
-    return Table(counted(len(topics), "topic").capitalize(), columns, rows, "lrrrrrrrrrrr")
+    return Table(counted(len(topics), "topic").capitalize(), columns, rows, "lrrrrrrrrrrrrr")
 
 
 def trader_table(inputs: ReportInputs, documents: Candidates) -> Table:
@@ -405,6 +407,8 @@ def _topic_cells(row: TopicRow, before: int, after: int) -> tuple[str, ...]:
         percent(row.mass),
         decimal(row.effective_sample_size, 1),
         decimal(row.entropy),
+        decimal(row.cost),
+        decimal(row.worst_case_loss),
         NONE if marginal is None else decimal(marginal),
     )
 

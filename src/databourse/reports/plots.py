@@ -100,7 +100,7 @@ def price_against_length(documents: Candidates) -> Plot:
     """
     drawn = _sample(documents)
     picked = documents.is_selected
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         for group, colour, shape, name in (
             (drawn & ~picked, LEFT, "dots-left", "left"),
             (drawn & picked, BOUGHT, "triangles-bought", "bought"),
@@ -121,7 +121,7 @@ def price_against_length(documents: Candidates) -> Plot:
         _draw_margin(axes, documents)
         _token_axis(axes, documents.tokens)
         axes.set_ylabel("log price per token")
-        _legend_above(axes)
+        legend_above(axes)
         title = "Price per token against length"
         svg = page_svg(figure, "price-against-length", title)
     return Plot("price_against_length", title, svg, captions.price_against_length(documents, drawn))
@@ -132,7 +132,7 @@ def budget_curve(documents: Candidates) -> Plot:
     spent = np.cumsum(documents.tokens).astype(np.float64)
     rows = _curve_rows(documents.n_documents)
     limit = measures.margin(documents)
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         starts = np.concatenate([[0.0], spent[rows]])
         prices = documents.log_price_per_token[rows]
         axes.plot(
@@ -143,7 +143,7 @@ def budget_curve(documents: Candidates) -> Plot:
             axes.axvspan(0, bought, color=BOUGHT, alpha=0.16, lw=0, label="tokens bought")
             _draw_margin(axes, documents)
             axes.plot([bought], [limit.log_price_per_token], "D", color=ACCENT, markersize=6)
-            _legend_above(axes)
+            legend_above(axes)
         axes.set_xlim(0, float(spent[-1]))
         _few_ticks(axes)
         axes.xaxis.set_major_formatter(compact)
@@ -161,7 +161,7 @@ def price_mass_curve(documents: Candidates) -> Plot:
     mass = np.minimum(np.cumsum(measures.price_mass(documents)), 1.0)
     rows = _curve_rows(documents.n_documents)
     token_share, mass_share = captions.bought_shares(documents)
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         axes.plot(
             np.concatenate([[0.0], tokens[rows]]) * 100,
             np.concatenate([[0.0], mass[rows]]) * 100,
@@ -184,7 +184,7 @@ def price_mass_curve(documents: Candidates) -> Plot:
         axes.set_ylim(0, 100)
         axes.set_xlabel("% of the candidates' tokens")
         axes.set_ylabel("% of the price mass")
-        _legend_above(axes, columns=3)
+        legend_above(axes, columns=3)
         title = "Price mass that the budget buys"
         svg = page_svg(figure, "price-mass", title)
     return Plot("price_mass", title, svg, captions.price_mass(documents))
@@ -193,7 +193,7 @@ def price_mass_curve(documents: Candidates) -> Plot:
 def tokens_by_topic(topics: Sequence[GroupShare]) -> Plot:
     """Return each topic's share of the tokens, of the candidates and of the selection."""
     bars = _topic_bars(topics, N_BARS)
-    with _drawing(height=92 + 28 * len(bars)) as (figure, axes):
+    with drawing(height=92 + 28 * len(bars)) as (figure, axes):
         _draw_topic_bars(axes, bars)
         title = "Tokens by topic, before and after"
         svg = page_svg(figure, "tokens-by-topic", title)
@@ -203,7 +203,7 @@ def tokens_by_topic(topics: Sequence[GroupShare]) -> Plot:
 def topic_image(topics: Sequence[GroupShare], n_bars: int = 8) -> str:
     """Return the plot of tokens by topic, shorter, as a `data:` URI in fixed colours."""
     bars = _topic_bars(topics, n_bars)
-    with _drawing(height=92 + 28 * len(bars)) as (figure, axes):
+    with drawing(height=92 + 28 * len(bars)) as (figure, axes):
         _draw_topic_bars(axes, bars)
         return image_uri(figure, "Tokens by topic, before and after")
 
@@ -211,7 +211,7 @@ def topic_image(topics: Sequence[GroupShare], n_bars: int = 8) -> str:
 def length_distribution(documents: Candidates) -> Plot:
     """Return how long documents are before and after the selection (log axis)."""
     edges = _length_bins(documents.tokens)
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         before = _histogram(documents.tokens, edges)
         axes.stairs(before, edges, fill=True, color=LEFT, alpha=0.55, label="candidates")
         if documents.is_selected.any():
@@ -220,7 +220,7 @@ def length_distribution(documents: Candidates) -> Plot:
         _token_axis(axes, documents.tokens)
         axes.set_ylabel("% of documents")
         axes.set_ylim(bottom=0)
-        _legend_above(axes)
+        legend_above(axes)
         title = "Length before and after"
         svg = page_svg(figure, "length-distribution", title)
     return Plot("length_distribution", title, svg, captions.length_distribution(documents))
@@ -232,7 +232,7 @@ def trader_contributions(documents: Candidates) -> Plot:
     Line: 5th to 95th percentile; box: middle half; stroke: median.
     """
     n_traders = len(documents.traders)
-    with _drawing(height=96 + 46 * n_traders) as (figure, axes):
+    with drawing(height=96 + 46 * n_traders) as (figure, axes):
         axes.axvline(0, color=MUTED, lw=0.8)
         for group, colour, offset, name in (
             (documents.is_selected, BOUGHT, -0.18, "bought"),
@@ -246,7 +246,7 @@ def trader_contributions(documents: Candidates) -> Plot:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("part of the log price")
         _few_ticks(axes)
-        _legend_above(axes)
+        legend_above(axes)
         title = "What each trader adds to the log price"
         svg = page_svg(figure, "trader-contributions", title)
     return Plot("trader_contributions", title, svg, captions.trader_contributions(documents))
@@ -256,7 +256,7 @@ def signal_correlations(documents: Candidates) -> Plot:
     """Return Spearman's correlations of the raw signals, and of each with the log price."""
     names, matrix = correlation_matrix(documents)
     n_rows = len(names) - 1
-    with _drawing(height=124 + 36 * n_rows) as (figure, axes):
+    with drawing(height=124 + 36 * n_rows) as (figure, axes):
         for row in range(n_rows):
             for at in range(row + 1):
                 _draw_cell(axes, at, row, matrix[row + 1][at])
@@ -291,7 +291,7 @@ def line_plot(
         name: unique among the plots of a page; lower case with underscores.
         series: x and y by name, both of shape (n_points,).
     """
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         for (label, (x, y)), (colour, line, marker) in zip(
             series.items(), _LINE_STYLES, strict=False
         ):
@@ -299,7 +299,7 @@ def line_plot(
             axes.plot(x, y, color=colour, ls=line, marker=marks, markersize=4, label=label)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        _legend_above(axes)
+        legend_above(axes)
         svg = page_svg(figure, name.replace("_", "-"), title)
     return Plot(name, title, svg, caption)
 
@@ -318,7 +318,7 @@ def correlation_matrix(
 
 
 @contextmanager
-def _drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
+def drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
     """Give an empty figure in the report's own style, whatever the user's matplotlib settings."""
     try:
         import matplotlib as mpl
@@ -416,7 +416,7 @@ def _draw_topic_bars(axes: Axes, bars: Sequence[GroupShare]) -> None:
     axes.margins(x=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("% of tokens")
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def _topic_bars(topics: Sequence[GroupShare], n_bars: int) -> list[GroupShare]:
@@ -484,7 +484,8 @@ def compact(value: float, _position: float = 0) -> str:
     return f"{value:g}"
 
 
-def _legend_above(axes: Axes, columns: int = 4) -> None:
+def legend_above(axes: Axes, columns: int = 4) -> None:
+    """Put the legend above the axes, in columns, where it hides nothing."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
         axes.legend(

@@ -11,7 +11,7 @@ import numpy as np
 from databourse.errors import InputError
 from databourse.reports.data import ExtraSection, Table
 from databourse.reports.measures import FloatArray
-from databourse.reports.plots import Plot, _drawing, _legend_above, compact
+from databourse.reports.plots import Plot, drawing, legend_above, compact
 from databourse.reports.svg import ACCENT, BOUGHT, LEFT, page_svg
 from databourse.reports.wording import (
     NONE,
@@ -153,7 +153,7 @@ def _table(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Table:
 
 def _utility_plot(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Plot:
     budgets = _budgets(rows)
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         _mark_actual(axes, actual)
         axes.plot(
             budgets,
@@ -174,7 +174,7 @@ def _utility_plot(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Plot
         _percent_axis(axes)
         _budget_axis(axes, budgets, unit)
         axes.set_ylabel("% of all prices")
-        _legend_above(axes, columns=3)
+        legend_above(axes, columns=3)
         title = "What a budget buys of the market"
         svg = page_svg(figure, "sweep-utility", title)
     return Plot("sweep_utility", title, svg, _utility_caption(rows, actual, unit))
@@ -183,7 +183,7 @@ def _utility_plot(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Plot
 def _topic_plot(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Plot:
     budgets = _budgets(rows)
     balanced = [row for row in rows if row.topic_balance is not None]
-    with _drawing(height=270) as (figure, axes):
+    with drawing(height=270) as (figure, axes):
         _mark_actual(axes, actual)
         axes.plot(
             budgets,
@@ -205,7 +205,7 @@ def _topic_plot(rows: Sequence[SweepRow], actual: SweepRow, unit: str) -> Plot:
         _percent_axis(axes)
         _budget_axis(axes, budgets, unit)
         axes.set_ylabel("coverage and balance, %")
-        _legend_above(axes, columns=3)
+        legend_above(axes, columns=3)
         title = "How many topics a budget reaches"
         svg = page_svg(figure, "sweep-topics", title)
     return Plot("sweep_topics", title, svg, _topic_caption(rows, actual, unit))
@@ -279,8 +279,6 @@ def _budget_axis(axes: Axes, budgets: FloatArray, unit: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if high / low < 500 else (1,)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(compact)
-    if low == high:
-        axes.set_xticks([low])
     axes.set_xlabel(f"budget, {unit}")
 
 

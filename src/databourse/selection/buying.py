@@ -40,6 +40,9 @@ from databourse.selection.limits import GroupLimits, check_each_kind
 Guard = Literal["none", "best_single"]
 
 _NAMES = ("bought", "best_single", "longer_than_budget", "did_not_fit", "after_the_stop")
+_REOPENED = 8  # documents of a floor that are chosen again where it was missed
+_CANDIDATES = 256  # documents that they are chosen among
+_SUM_BITS = 2**32  # of all sums kept at once: half a gigabyte
 _NO_CAP = 2**62  # where the cap is the budget, so that only the budget ends a walk
 _BOUGHT, _BEST_SINGLE, _LONGER, _DID_NOT_FIT, _AFTER_THE_STOP = range(len(_NAMES))
 
@@ -308,9 +311,13 @@ def _fill_floors(
             documents.buy(position)
         if books.has_met_floors:
             return books, documents
-    is_chosen = whole_documents(
-        limits, costs=costs, budget=budget, ranking=ranking, log_price=log_price
-    )
+        is_chosen = _close_quotas(books, plan, ranking)
+        if is_chosen is not None:
+            break
+    else:
+        is_chosen = whole_documents(
+            limits, costs=costs, budget=budget, ranking=ranking, log_price=log_price
+        )
     books, documents = _Books(limits, costs, budget), order()
     for position in ranking[is_chosen[ranking]].tolist():
         books.buy(position)
@@ -337,6 +344,80 @@ def _plans(
         np.add.at(amounts, group_of_cell, quotas)
         reserved.append(amounts)
     yield _Plan((cell_of,), (quotas,), tuple(reserved))
+
+
+def _close_quotas(books: _Books, plan: _Plan, ranking: IntArray) -> BoolArray | None:
+    """Return documents that meet the amounts planned where the walk ended just below some.
+
+    Where an amount is missed, the last documents bought for it are chosen again among those and
+    the next ones in rank order, so that their costs add up to what is missing or as little more as
+    possible. Only for a plan whose groups each lie within one group of every kind.
+
+    Returns:
+        Shape (n,), true for the documents chosen; None if some amount cannot be met like that.
+    """
+    if len(plan.groups) > 1 or (plan.reserved is None and len(books.limits) > 1):
+        return None
+    index, quotas = plan.groups[0], plan.quotas[0]
+    is_chosen = _is_in(np.array(books.order, dtype=np.int64), books.costs.size)
+    spent = np.zeros(quotas.size, dtype=np.int64)
+    np.add.at(spent, index[is_chosen], books.costs[is_chosen])
+    free = books.budget - int(np.maximum(spent, quotas).sum())
+    free_of = [
+        each.caps - _sums_within(each, index, np.maximum(spent, quotas)) for each in books.limits
+    ]
+    for group in np.flatnonzero(spent < quotas).tolist():
+        mine = ranking[index[ranking] == group]
+        reopened = mine[is_chosen[mine]][-_REOPENED:]
+        is_chosen[reopened] = False
+        groups = [int(each.group_index[mine[0]]) for each in books.limits]
+        room = min(free, *(int(each[g]) for each, g in zip(free_of, groups, strict=True)))
+        missing = int(quotas[group] - books.costs[mine[is_chosen[mine]]].sum())
+        others = mine[~is_chosen[mine]]
+        candidates = others[books.costs[others] <= missing + room][:_CANDIDATES]
+        picked = _least_sum(books.costs[candidates].tolist(), missing, missing + room)
+        if picked is None:
+            return None
+        is_chosen[candidates[picked]] = True
+        beyond = int(books.costs[candidates[picked]].sum()) - missing
+        free -= beyond
+        for each, g in zip(free_of, groups, strict=True):
+            each[g] -= beyond
+    return is_chosen
+
+
+def _sums_within(limits: GroupLimits, index: IntArray, amounts: IntArray) -> IntArray:
+    """Return the sums by group of amounts that are given for parts of groups."""
+    group_of = np.zeros(amounts.size, dtype=np.int64)
+    group_of[index] = limits.group_index
+    sums = np.zeros(len(limits.names), dtype=np.int64)
+    np.add.at(sums, group_of, amounts)
+    return sums
+
+
+def _least_sum(costs: list[int], least: int, most: int) -> list[int] | None:
+    """Return places of costs that add up to the least reachable number in least .. most.
+
+    Of several ways, one that leaves out the last costs. Sums are bits of a whole number: bit s of
+    `reachable[k]` is set if some of the first k costs add up to s.
+    """
+    most = min(most, least + max(costs, default=0))
+    if most * len(costs) > _SUM_BITS:
+        return None
+    within = (1 << (most + 1)) - 1
+    reachable = [1]
+    for cost in costs:
+        reachable.append(reachable[-1] | (reachable[-1] << cost) & within)
+    found = reachable[-1] >> least
+    if not found:
+        return None
+    total = least + (found & -found).bit_length() - 1
+    places = []
+    for place in reversed(range(len(costs))):
+        if not (reachable[place] >> total) & 1:
+            places.append(place)
+            total -= costs[place]
+    return places
 
 
 def _spend_the_rest(

@@ -33,7 +33,7 @@ Vectors = Callable[[IntArray], NDArray[np.float32]]
 _BLOCK = 16_384  # documents asked about at once, in rank order
 _FRONT = 512  # documents kept up to date with every purchase
 _FIRST = 4_096  # documents looked at in rank order to begin with; doubles as needed
-_MEMBERS = 8_192  # documents bought that one block is compared with at once
+_MEMBERS = 2_048  # documents bought that one block is compared with at once
 _FEW_MEMBERS = 256  # that a document is compared with at first
 _MORE_MEMBERS = 8  # times as many as before at each further comparison
 

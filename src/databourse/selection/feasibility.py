@@ -23,8 +23,8 @@ from databourse.selection.greedy import BoolArray, FloatArray, IntArray
 from databourse.selection.limits import GroupLimits, eligible
 
 _SEGMENTS = 8  # of each cell, from its dearest documents to its cheapest
-_EXACT_DOCUMENTS = 20_000  # candidates of the search at most
-_EXACT_NODES = 5_000
+_EXACT_DOCUMENTS = 2_000  # candidates of the search at most
+_EXACT_NODES = 1_000
 _NAMED = 3  # groups in a message
 
 
@@ -92,6 +92,8 @@ def cell_quotas(
     n_cells = groups.shape[1]
     cell_of = np.full(costs.size, n_cells, dtype=np.int64)
     cell_of[fits] = cell
+    if not n_cells:
+        return cell_of, np.zeros(1, dtype=np.int64)
     in_order = ranking[fits[ranking]]
     place = np.argsort(cell_of[in_order], kind="stable")
     documents = in_order[place]

@@ -23,8 +23,8 @@ quantum moves no point just below P_n - k, k >= 1, beyond the document at P_n - 
 the cost of the least sample and the dearest document together. Hence every sample leaves less than
 the largest cost unspent; where every document costs 1, exactly B are drawn.
 
-Probabilities are whole multiples of 2^-53, so that no sum above is rounded. Two documents may never
-be drawn together; so the variance of an estimate has no unbiased estimate from one sample.
+Probabilities are whole multiples of 2^-53, so that no sum above is rounded. Some pairs of documents
+are never drawn together; so no unbiased estimate of the variance can be had from one sample.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def inclusion_probabilities(*, log_size: FloatArray, costs: IntArray, budget: in
     Returns:
         Shape (n,): min(1, alpha * size), rounded to a multiple of 2^-53; the rounding of large logs
         counts in full. It is 0 for a document that costs more than the budget or has no size, and
-        at least 2^-53 for every other one.
+        at least 2^-53 for every other one. Equal sizes may differ by a few quanta, by position.
 
     Raises:
         InputError: an argument is outside its domain.

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -20,12 +21,15 @@ from databourse.manifests import Manifest, open_manifest
 from databourse.market.board import Board
 from databourse.market.standardisation import IntArray
 from databourse.refresh.settings import configured_signals
-from databourse.refresh.trading import Session, Vectors, hold_session, stored_vectors
+from databourse.refresh.trading import Session, Vectors, hold_session, stored_vectors, sweep
 from databourse.selection.greedy import BoolArray
+from databourse.selection.sweep import SweepRow
 from databourse.warehouse.boards import load_board
 from databourse.what_if.comparison import Comparison, compare_selections
 
 _JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+Budgets = Literal["one", "sweep"]
+
 _TRADED = ("market", "selection", "budget", "signals")
 """Sections of the config that a what-if can change."""
 _NEEDS_A_REFRESH = ("sources", "deduplicate", "encoder", "topics", "tokenizer", "seed")
@@ -37,21 +41,28 @@ class WhatIf:
     """What other settings would buy of the documents of a published manifest."""
 
     manifest: Manifest
+    published: BoolArray
+    """Shape (n,), which documents of the board the manifest holds."""
     session: Session
     comparison: Comparison
     changed: dict[str, tuple[JsonValue, JsonValue]]
     """Dotted key to the published value and the one tried; only where they differ."""
     ignored: tuple[str, ...]
     """Settings that differ from the published ones, but change nothing before the next refresh."""
+    sweep: tuple[SweepRow, ...]
+    """What the same settings buy with other budgets; empty unless it was asked for."""
 
 
-def what_if(config: RefreshConfig, root: Path, *, version: int | None = None) -> WhatIf:
+def what_if(
+    config: RefreshConfig, root: Path, *, version: int | None = None, budgets: Budgets = "one"
+) -> WhatIf:
     """Return what the market of a published manifest buys under the settings of a config.
 
     Args:
         config: the settings to try.
         root: folder of the config file, where relative paths start.
         version: which published version's documents and signals; the latest by default.
+        budgets: "one", that of the config, or a "sweep" around it too.
 
     Raises:
         ManifestError: nothing is published.
@@ -69,9 +80,11 @@ def what_if(config: RefreshConfig, root: Path, *, version: int | None = None) ->
         connection = opened.enter_context(market_connection(config))
         vectors = _vectors(config, board, manifest, warehouse_root, opened)
         session = hold_session(connection, board, config, vectors=vectors)
+        swept = sweep(session, config, vectors=vectors) if budgets == "sweep" else []
     before = _published(manifest, board)
     return WhatIf(
         manifest=manifest,
+        published=before,
         session=session,
         comparison=compare_selections(
             board,
@@ -81,6 +94,7 @@ def what_if(config: RefreshConfig, root: Path, *, version: int | None = None) ->
         ),
         changed=_changed(manifest.info.config, config),
         ignored=_ignored(manifest.info.config, config),
+        sweep=tuple(swept),
     )
 
 

@@ -1,0 +1,86 @@
+"""From the words of a what-if to overrides of the config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from databourse.config import RefreshConfig
+from databourse.errors import ConfigError, UnknownNameError
+from databourse.refresh.settings import signal_names, trader_weights
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to try instead of the config; None leaves what the config says.
+
+    Floors and caps are a number, or shares of the budget by name.
+    """
+
+    budget: tuple[str, float] | None = None
+    """Kind (tokens, documents, share) and amount."""
+    liquidity: tuple[str, float] | None = None
+    """Kind (shares, effective_share) and amount; the same for every topic."""
+    length_bias: float | None = None
+    topic_mass: str | None = None
+    method: str | None = None
+    rule: str | None = None
+    diversity: float | None = None
+    limits: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    """topic_floor, topic_cap, source_floor, source_cap."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Trader to weight; the others keep theirs."""
+    without: Sequence[str] = ()
+    """Traders that stay out."""
+
+
+def overrides_of(changes: Changes, config: RefreshConfig) -> list[str]:
+    """Return the changes as `key=value` overrides of a config.
+
+    Raises:
+        UnknownNameError: a trader is not one of the config's.
+        ConfigError: no trader would be left.
+    """
+    choices: dict[str, object] = {
+        "selection.length_bias": changes.length_bias,
+        "market.topic_mass": changes.topic_mass,
+        "selection.method": changes.method,
+        "selection.rule": changes.rule,
+        "selection.diversity": changes.diversity,
+        **{f"selection.{key}": value for key, value in changes.limits.items()},
+    }
+    if changes.budget is not None:
+        choices["budget"] = dict([changes.budget])
+    if changes.liquidity is not None:
+        choices["market.liquidity"] = dict([changes.liquidity])
+    choices |= _traders(changes, config)
+    return [f"{key}={json.dumps(value)}" for key, value in choices.items() if value is not None]
+
+
+def _traders(changes: Changes, config: RefreshConfig) -> dict[str, object]:
+    names = signal_names(config)
+    for name in (*changes.weights, *changes.without):
+        if name not in names:
+            raise UnknownNameError("signal", name, names, where="the config")
+    if not changes.weights and not changes.without:
+        return {}
+    left = [name for name in names if name not in changes.without]
+    if not left:
+        raise ConfigError("no signal is left to trade; leave at least one in")
+    both = sorted(set(changes.weights) & set(changes.without))
+    if both:
+        raise ConfigError(f"signal {both[0]!r} is given a weight and left out; choose one")
+    entries = [
+        entry
+        for name, entry in zip(names, config.signals, strict=True)
+        if name not in changes.without
+    ]
+    result: dict[str, object] = {"signals": entries}
+    if changes.weights or config.market.weights != "equal":
+        weights = {**trader_weights(config), **changes.weights}
+        result["market.weights"] = {name: weights[name] for name in left}
+    traders = config.market.traders
+    if not isinstance(traders, str) and traders.order is not None:
+        result["market.traders.order"] = [name for name in traders.order if name in left]
+    return result
