@@ -43,6 +43,7 @@ sql: setup
 
 bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
 	$(BIN)/python -m benchmarks.market.compare_clearing
+	$(BIN)/python -m benchmarks.market.time_price
 	$(BIN)/python -m benchmarks.write_tables
 
 serve: setup  ## Start a Prefect server and UI on http://127.0.0.1:4200 to watch runs.

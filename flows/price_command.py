@@ -97,8 +97,7 @@ def price(
     Signals are read as they were stored by the refresh that published the version; nothing is
     scored and nothing is written.
     """
-    from databourse.config import load_config
-    from databourse.what_if.settings import Changes, overrides_of
+    from databourse.what_if.settings import Changes, changed_config
 
     changes = Changes(
         budget=_one_of(
@@ -119,8 +118,7 @@ def price(
         weights=_by_name("--weight", weight or []),
         without=tuple(without or ()),
     )
-    published = load_config(config, overrides or [])
-    tried = load_config(config, [*(overrides or []), *overrides_of(changes, published)])
+    tried = changed_config(config, overrides or [], changes)
     _answer(config, tried, version=version, budgets="sweep" if sweep else "one", as_json=as_json)
 
 

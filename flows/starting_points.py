@@ -21,7 +21,7 @@ signals: [uncertainty, rarity, diversity]     # the traders; add neighbour_agree
 budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
 
 # market: {{liquidity: {{effective_share: 0.3}}, weights: equal, topic_mass: proportional}}
-# selection: {{length_bias: 1.0}}
+# selection: {{length_bias: 1.0, topic_floor: 0.5, diversity: 0.1}}   # or method: sample
 # deduplicate: {{near: {{threshold: 0.8}}, max_removed_share_per_source: 0.5}}
 # topics: {{by: kmeans, count: 32}}
 """

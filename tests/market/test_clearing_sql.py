@@ -7,10 +7,15 @@ import pyarrow as pa
 import pytest
 
 from databourse.errors import ContractViolation, InputError
+from databourse.market.board import board_of
 from databourse.market.clearing import clear_market
+from databourse.market.clearing_sql import clear_board
 from databourse.market.liquidity import EffectiveShare
 from databourse.market.masses import PowerMass
+from databourse.market.pooling import RiskAverse
 from databourse.queries import query
+from databourse.selection.buying import buy
+from databourse.selection.greedy import rank_documents
 
 
 def random_pool(n_documents, n_topics, n_traders, seed):
@@ -52,12 +57,26 @@ CHOICES = [
     {"liquidity": 1e-3, "topic_mass": "balanced", "length_bias": 0.0},
     {"liquidity": EffectiveShare(0.3), "topic_mass": PowerMass(0.5), "length_bias": -0.7},
     {"liquidity": EffectiveShare(0.01), "topic_mass": "proportional", "length_bias": 1.5},
+    {
+        "liquidity": [EffectiveShare(0.4), 0.7, *[EffectiveShare(0.2)] * 10],
+        "topic_mass": "balanced",
+        "length_bias": 1.0,
+    },
+    {
+        "liquidity": 0.4,
+        "topic_mass": "proportional",
+        "length_bias": 0.5,
+        "traders": RiskAverse(risk_aversion=2.0, confidence=0.7, order=(2, 0, 3, 1)),
+    },
 ]
 
 
+@pytest.mark.parametrize("opening", ["plain", "prior"])
 @pytest.mark.parametrize("choices", CHOICES)
-def test_sql_and_python_markets_agree_within_1e_9(bourse, choices):
+def test_sql_and_python_markets_agree_within_1e_9(bourse, choices, opening):
     pool = random_pool(3000, 12, 4, seed=5)
+    if opening == "prior":
+        choices = {**choices, "prior": np.random.default_rng(6).lognormal(0, 3, 3000)}
     summary = bourse.clear(weights=filled(bourse, pool), **choices)
     market = clear_market(**pool, **choices)
 
@@ -77,6 +96,10 @@ def test_sql_and_python_markets_agree_within_1e_9(bourse, choices):
     ):
         in_sql = [getattr(topic, entry) for topic in summary.topics]
         np.testing.assert_allclose(in_sql, getattr(market, entry), err_msg=entry, **exact)
+    for entry in ("mean", "spread", "shares_per_spread"):
+        in_sql = [getattr(each, entry) for each in summary.topic_traders]
+        expected = getattr(market, entry).ravel()
+        np.testing.assert_allclose(in_sql, expected, err_msg=entry, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
         summary.pool_effective_sample_size(), market.pool_effective_sample_size(), rtol=1e-9
     )
@@ -112,6 +135,76 @@ def test_contributions_add_up_to_the_shares_over_the_liquidity(bourse):
     for shares, entry in zip(rows["shares"], rows["contributions"], strict=True):
         assert [trader for trader, _ in entry] == sorted(bourse.traders)
         assert sum(part for _, part in entry) == pytest.approx(shares / 0.25, abs=1e-12)
+
+
+def test_200_000_random_documents_have_the_same_prices_and_the_same_selection(open_bourse):
+    pool = random_pool(200_000, 60, 5, seed=12)
+    board = board_of(
+        pa.table(
+            {
+                "document_id": [f"{position:08d}" for position in range(200_000)],
+                "source": ["source"] * 200_000,
+                "topic": [f"topic-{topic:03d}" for topic in pool["topic_index"]],
+                "tokens": pool["tokens"],
+                **{f"signal_{k}": column for k, column in enumerate(pool["values"].T)},
+            }
+        )
+    )
+    choices = {
+        "liquidity": EffectiveShare(0.3),
+        "topic_mass": PowerMass(0.5),
+        "length_bias": 0.8,
+    }
+    weights = {str(k): float(k + 1) for k in range(5)}
+    in_sql = clear_board(open_bourse(2).connection, board, weights=weights, **choices)
+    in_python = clear_market(**pool, **choices)
+
+    np.testing.assert_allclose(in_sql.log_price, in_python.log_price, rtol=0, atol=1e-9)
+    bought = []
+    for market in (in_sql, in_python):
+        ranking = rank_documents(market.log_price_per_token, pool["tokens"])
+        purchase = buy(
+            log_price=market.log_price,
+            log_price_per_token=market.log_price_per_token,
+            costs=pool["tokens"],
+            budget=20_000_000,
+            ranking=ranking,
+        )
+        bought.append(purchase.is_bought)
+    assert 10_000 < bought[0].sum() < 190_000
+    assert np.array_equal(*bought)
+
+
+def test_a_topic_keeps_every_bit_of_its_prices_when_another_topics_signals_change(open_bourse):
+    pool = random_pool(5000, 4, 3, seed=13)
+    connection = open_bourse(2).connection
+    others = pool["topic_index"] != 2
+
+    def prices(values):
+        columns = {f"signal_{k}": column for k, column in enumerate(values.T)}
+        board = board_of(
+            pa.table(
+                {
+                    "document_id": [f"{position:08d}" for position in range(5000)],
+                    "source": ["source"] * 5000,
+                    "topic": [f"topic-{topic}" for topic in pool["topic_index"]],
+                    "tokens": pool["tokens"],
+                    **columns,
+                }
+            )
+        )
+        weights = dict.fromkeys(board.traders, 1.0)
+        choices = {"topic_mass": "proportional", "length_bias": 1.0}
+        liquidity = EffectiveShare(0.2)
+        return clear_board(connection, board, weights=weights, liquidity=liquidity, **choices)
+
+    before = prices(pool["values"]).log_price
+    changed = pool["values"].copy()
+    changed[~others] *= np.random.default_rng(14).uniform(-1e6, 1e6, changed[~others].shape)
+    after = prices(changed).log_price
+
+    assert after[others].tobytes() == before[others].tobytes()
+    assert (after[~others] != before[~others]).all()
 
 
 def bits_of_market(bourse, weights):

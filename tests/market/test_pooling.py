@@ -212,6 +212,13 @@ def test_ten_times_the_liquidity_and_a_tenth_of_the_fear_give_the_same_prices():
     np.testing.assert_allclose(shares_per_spread(weights, [3.0], believers(0.2)), 10 * stakes)
 
 
+def test_the_least_liquidity_of_risk_averse_traders_is_accepted():
+    # v = 1 / (1 + 0.001) of one trader alone: it buys b v shares per spread
+    stakes = shares_per_spread(np.ones(1), [0.001], believers(order=(0,)))
+
+    np.testing.assert_allclose(stakes, [[0.001 / 1.001]], rtol=1e-14)
+
+
 @pytest.mark.parametrize(
     ("weights", "liquidities", "traders", "message"),
     [
@@ -334,5 +341,9 @@ def test_opinions_and_makers_outside_their_domain_are_refused():
         pooling.log_pool(NEAR, np.ones(3))
     with pytest.raises(InputError, match="risk_aversion must be >= 0"):
         pooling.risk_averse_move(NEAR, FAR, risk_aversion=-1.0, liquidity=1.0)
+    with pytest.raises(InputError, match="risk_aversion must be >= 0 and liquidity > 0"):
+        pooling.risk_averse_move(NEAR, FAR, risk_aversion=1.0, liquidity=0.0)
+    with pytest.raises(InputError, match="belief must have 3 elements"):
+        pooling.risk_averse_move(NEAR, FAR[:2] / FAR[:2].sum(), risk_aversion=1.0, liquidity=1.0)
     with pytest.raises(InputError, match="liquidities must be > 0"):
         pooling.holdings_of_makers(NEAR, np.array([1.0, 0.0]))

@@ -148,6 +148,23 @@ def test_a_larger_pool_in_many_dimensions_agrees_with_a_full_evaluation():
     assert found == full_evaluation(log_price, rows, 0.7, 150)
 
 
+def test_a_cosine_that_is_a_millionth_lower_than_an_earlier_one_does_not_replace_it():
+    rows = np.array([[1, 0], [1, -1.5e-6], [0.5, np.sqrt(0.75)], [0, 1]], dtype=np.float32)
+    log_price = np.array([2e6, 1e6, 0.0, -499_999.5])
+
+    # cosines of document 2 with 0 and 1 are 0.5 and 0.499999: its score is 500,000.0, and that of
+    # document 3 is 500,000.5
+    assert bought(order_of(log_price, rows, 1e6), 3) == [0, 1, 3]
+
+
+def test_a_document_whose_price_underflowed_makes_its_copies_less_novel_too():
+    order = order_of(np.array([0.0, -0.1, -np.inf]), unit([[1, 0], [0, 1], [1, 0]]), 1.0)
+
+    assert bought(order, 1, Without([0, 1])) == [2]
+    order.reopen()
+    assert bought(order, 2) == [1, 0]
+
+
 def test_vectors_are_read_only_of_documents_that_can_come_up():
     rng = np.random.default_rng(4)
     n = 20_000
@@ -177,14 +194,35 @@ def test_what_was_closed_for_one_room_comes_up_in_the_next_with_what_was_bought_
     assert bought(order, 4) == [1, 2]
 
 
+@settings(max_examples=200)
+@given(st.integers(0, 2**31), st.sampled_from([(2, 3), (3, 4), (1, 2)]))
+def test_equal_scores_and_bounds_are_ordered_by_rank(seed, sizes):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(4, 25))
+    axes = np.concatenate([np.eye(2), -np.eye(2)])[:, : rng.integers(1, 3)]
+    axes = axes[np.abs(axes).sum(axis=1) > 0]
+    rows = unit(axes[rng.integers(0, len(axes), n)])  # cosines are -1, 0 or 1
+    log_price = -rng.integers(0, 4, n).astype(np.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diversity, "_FRONT", sizes[0])
+        patch.setattr(diversity, "_FIRST", sizes[1])
+        found = bought(order_of(log_price, rows, 1.0), n)
+    assert found == full_evaluation(log_price, rows, 1.0, n)
+
+
 @law
 @given(pools(), st.integers(0, 2**31))
 def test_two_rooms_one_after_the_other_agree_with_a_full_evaluation(pool, seed):
     log_price, rows, weight = pool
     rng = np.random.default_rng(seed)
-    closed = np.flatnonzero(rng.random(len(rows)) < 0.5)
+    closed = rng.permutation(len(rows))[: len(rows) // 2]
     order = order_of(log_price, rows, weight)
-    first = bought(order, 5, Without(closed))
+    room = Without(closed[:0])
+    first: list[int] = []
+    while len(first) < 5 and (position := order.next(room)) is not None:
+        order.buy(position)
+        first.append(position)
+        room.closed = closed[: 3 * len(first)]  # less room after every purchase
     order.reopen()
     found = first + bought(order, len(rows))
 
@@ -198,7 +236,7 @@ def test_two_rooms_one_after_the_other_agree_with_a_full_evaluation(pool, seed):
         score = log_price + weight * novelty
         left = [i for i in range(len(rows)) if i not in expected]
         if step < len(first):
-            left = [i for i in left if i not in closed]
+            left = [i for i in left if i not in closed[: 3 * step]]
         expected.append(min(left, key=lambda i: (-score[i], rank[i])))
     assert found == expected
 

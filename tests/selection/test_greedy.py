@@ -148,6 +148,13 @@ def test_what_was_spent_before_is_taken_from_the_budget_but_not_from_what_is_eli
     assert found.tolist() == expected
 
 
+def test_a_document_that_would_have_fitted_the_whole_budget_ends_the_walk_if_some_was_spent():
+    costs = np.array([50, 10])
+    for rule, expected in [("stop", [False, False]), ("skip", [False, True])]:
+        found = buy_within_budget(costs=costs, budget=60, rule=rule, already_spent=20)
+        assert found.tolist() == expected
+
+
 def test_more_cannot_have_been_spent_than_there_is():
     with pytest.raises(InputError, match=r"already_spent must be in 0 \.\. 5, got 6"):
         buy_within_budget(costs=np.array([1]), budget=5, already_spent=6)

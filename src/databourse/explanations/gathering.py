@@ -198,7 +198,7 @@ def _nothing_answers(reader: WarehouseReader, pool: str, asked: str, runs: Seque
     near = nearest_names(file or asked, uris) if uris else "no file was read yet"
     return (
         f"nothing in pool {pool} answers to {asked!r}: it is neither a document_id (6 to 32 hex "
-        f"digits) nor the place of a row (file#number); of files {near}"
+        f"digits) nor the place of a row (file#number); among the files read: {near}"
     )
 
 
@@ -459,7 +459,19 @@ def _signals(
         topic=priced["topic"],
         signal_ids=selection["signal_ids"],
     )
-    return tuple(_signal(row, contributions, change) for row in rows)
+    ranges = {
+        row["signal_id"]: row
+        for row in reader.rows(
+            "stg_document__signal_ranges",
+            topics_id=selection["topics_id"],
+            topic=priced["topic"],
+            snapshot_id=selection["snapshot_id"],
+            signal_ids=selection["signal_ids"],
+        )
+    }
+    return tuple(
+        _signal(row | ranges.get(row["signal_id"], {}), contributions, change) for row in rows
+    )
 
 
 def _signal(row: Row, contributions: Mapping[str, float], change: Change) -> SignalPart:
@@ -478,6 +490,8 @@ def _signal(row: Row, contributions: Mapping[str, float], change: Change) -> Sig
         value=value,
         mean=mean,
         spread=spread,
+        lowest=row.get("lowest"),
+        highest=row.get("highest"),
         z=((value - mean) / spread if spread > 0 else 0.0) if is_known else None,
         shares_per_spread=row["shares_per_spread"],
         log_price=log_price,
@@ -647,8 +661,8 @@ def _summary(
         return f"the run ({run.status}) ended before anything was decided on it"
     if asked is not speaking and asked.reason == "exact_duplicate":
         return (
-            f"this row repeats {speaking.locator} word for word; of the document: "
-            f"{_fate(speaking, tale, representative)}"
+            f"this row repeats {speaking.locator} word for word; the document was "
+            f"{speaking.outcome}: {_fate(speaking, tale, representative)}"
         )
     return _fate(speaking, tale, representative)
 
@@ -658,7 +672,7 @@ def _fate(row: Arrival, tale: _Tale, representative: Representative | None) -> s
         became = representative.outcome or "undecided"
         rank = f" at rank {representative.price_rank:,}" if representative.price_rank else ""
         return (
-            f"dropped, {representative.document_id} stands for it "
+            f"{representative.document_id} stands for it "
             f"(similarity {representative.similarity:.3f}), which was {became}{rank}"
         )
     price, change = tale.price, tale.change

@@ -86,6 +86,8 @@ def change_of(position: Position, market: Market, spending: Spending) -> Change:
     target = _target(position, market, spending, remarks)
     shares = None
     if target is not None:
+        if not position.is_selected and target == position.log_price_per_token:
+            remarks.append("it ties with the purchase that was preferred to it: any rise is enough")
         shares = _shares(target - position.log_price_per_token, position, market, remarks)
     budget = market.cost_to_rank if spending.is_plain else None
     share = None

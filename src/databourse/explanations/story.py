@@ -125,6 +125,9 @@ class SignalPart:
     value: float | None
     mean: float | None
     spread: float | None
+    lowest: float | None
+    """Of all documents of the topic, as is highest."""
+    highest: float | None
     z: float | None
     shares_per_spread: float | None
     log_price: float | None

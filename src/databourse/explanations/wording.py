@@ -129,7 +129,12 @@ def _represents(represents: Represents) -> str:
     if not (represents.exact_rows or represents.near_documents):
         return ""
     exact, near = represents.exact_rows, represents.near_documents
-    lines = [f"Stands for {exact:,} more rows of the same text and {near:,} near duplicates"]
+    lines = [
+        (
+            f"Stands for {_counted(exact, 'more row')} of the same text and "
+            f"{_counted(near, 'near duplicate')}"
+        )
+    ]
     lines += [
         f"{_INDENT}{each.document_id}  similarity {_value(each.similarity)}"
         for each in represents.first
@@ -208,17 +213,22 @@ def _change(change: Change, price: Price, signals: Sequence[SignalPart]) -> str:
     if change.shares is not None:
         ways.append(("orders", f"{change.shares:+.6g} shares, by whichever signal"))
         ways += [
-            (each.signal, f"{_exact(each.needed_value)} instead of {_exact(each.value)}")
+            (f"signal {each.signal}", _needed_value(each))
             for each in signals
             if each.needed_value is not None
         ]
     if change.tokens is not None:
         bound = "more than" if price.is_selected else "at most"
-        length = _counted(change.tokens, "token")
-        ways.append(("length", f"{bound} {length} at its price, instead of {price.tokens:,}"))
+        ways.append(
+            (
+                "length in tokens",
+                f"{bound} {change.tokens:,} at its price, instead of {price.tokens:,}",
+            )
+        )
     if change.budget is not None:
         ways.append(("budget", _budget(change)))
-    lines += [f"{_INDENT}{name:<20}{text}" for name, text in ways]
+    width = max((len(name) for name, _ in ways), default=0)
+    lines += [f"{_INDENT}{name:<{width}}  {text}" for name, text in ways]
     lines += [
         textwrap.fill(remark, WIDTH_COLUMNS, initial_indent="  - ", subsequent_indent="    ")
         for remark in change.remarks
@@ -252,11 +262,21 @@ def _change_head(change: Change, price: Price) -> str:
     return "\n".join(lines)
 
 
+def _needed_value(signal: SignalPart) -> str:
+    needed, beyond = signal.needed_value, ""
+    if needed is not None and signal.lowest is not None and signal.highest is not None:
+        if needed > signal.highest:
+            beyond = f" (the highest in its topic is {_exact(signal.highest)})"
+        elif needed < signal.lowest:
+            beyond = f" (the lowest in its topic is {_exact(signal.lowest)})"
+    return f"{_exact(needed)} instead of {_exact(signal.value)}{beyond}"
+
+
 def _budget(change: Change) -> str:
     noun = change.budget_unit.removesuffix("s")
     share = "" if change.budget_share is None else f" (a share of {change.budget_share:g})"
     budget = f"{_counted(change.budget or 0, noun)}{share}"
-    return f"at least {budget} buy it for certain, instead of {change.limit:,}"
+    return f"{budget} or more buy it, instead of {change.limit:,}"
 
 
 def _published(story: Explanation) -> str:

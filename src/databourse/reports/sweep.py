@@ -11,7 +11,7 @@ import numpy as np
 from databourse.errors import InputError
 from databourse.reports.data import ExtraSection, Table
 from databourse.reports.measures import FloatArray
-from databourse.reports.plots import Plot, drawing, legend_above, compact
+from databourse.reports.plots import Plot, compact, drawing, legend_above
 from databourse.reports.svg import ACCENT, BOUGHT, LEFT, page_svg
 from databourse.reports.wording import (
     NONE,

@@ -42,7 +42,7 @@ Guard = Literal["none", "best_single"]
 _NAMES = ("bought", "best_single", "longer_than_budget", "did_not_fit", "after_the_stop")
 _REOPENED = 8  # documents of a floor that are chosen again where it was missed
 _CANDIDATES = 256  # documents that they are chosen among
-_SUM_BITS = 2**32  # of all sums kept at once: half a gigabyte
+_SUM_BITS = 2**30  # of all sums kept at once: 128 MiB
 _NO_CAP = 2**62  # where the cap is the budget, so that only the budget ends a walk
 _BOUGHT, _BEST_SINGLE, _LONGER, _DID_NOT_FIT, _AFTER_THE_STOP = range(len(_NAMES))
 

@@ -6,8 +6,8 @@ within the budget; if not, which floors fall short by how much at best. For two 
 matrix is totally unimodular (topics with the budget, and sources, are two laminar families): the
 least shortfall is a whole number, so that comparing it with 1/2 decides exactly. (2) Whole
 documents may still fail to add up to amounts that exist (a knapsack problem). A search by branch
-and bound finds some, or proves that there are none, or stops at a fixed number of nodes; a number
-and not a time, because a result may not depend on the speed of the machine.
+and bound finds some, or proves that there are none, or runs out of time. What it had found by then
+is not used: a slower machine may refuse limits, but never buys other documents.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from databourse.selection.limits import GroupLimits, eligible
 
 _SEGMENTS = 8  # of each cell, from its dearest documents to its cheapest
 _EXACT_DOCUMENTS = 2_000  # candidates of the search at most
-_EXACT_NODES = 1_000
+_EXACT_SECONDS = 30.0
+_EXACT_GAP = 0.01  # of the best sum of prices
 _NAMED = 3  # groups in a message
 
 
@@ -118,7 +119,7 @@ def whole_documents(
     ranking: IntArray,
     log_price: FloatArray,
 ) -> BoolArray:
-    """Return documents that meet all floors and caps within the budget, dear ones if possible.
+    """Return documents that meet all floors and caps within the budget, nearly the dearest.
 
     Args:
         limits: of each way to divide the documents.
@@ -148,9 +149,9 @@ def whole_documents(
         integrality=np.ones(documents.size),
         bounds=scipy.optimize.Bounds(0, 1),
         constraints=scipy.optimize.LinearConstraint(matrix, lower, upper),
-        options={"node_limit": _EXACT_NODES},
+        options={"time_limit": _EXACT_SECONDS, "mip_rel_gap": _EXACT_GAP},
     )
-    if answer.x is not None:
+    if answer.status == 0:
         is_chosen = np.zeros(costs.size, dtype=np.bool_)
         is_chosen[documents[np.rint(answer.x) == 1]] = True
         if _meets(limits, is_chosen, costs=costs, budget=budget):
@@ -164,8 +165,8 @@ def whole_documents(
         )
     raise InputError(
         f"no whole documents were found that meet the {kinds} limits within the budget of "
-        f"{budget:,}; the search ended after {documents.size:,} documents and {_EXACT_NODES:,} "
-        "steps, so there may be some. Lower the floors a little or raise the budget: a last "
+        f"{budget:,}; the search ended after {documents.size:,} documents or {_EXACT_SECONDS:g} "
+        "seconds, so there may be some. Lower the floors a little or raise the budget: a last "
         "document goes beyond a floor and needs room for that"
     )
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from databourse.errors import IntegrityError, UnknownNameError, WarehouseLockedError
 from databourse.queries import query, query_files
+from databourse.warehouse.boards import sweep_boards
 from databourse.warehouse.lock import writer_lock
 from databourse.warehouse.texts import TextStore
 
@@ -169,6 +170,7 @@ def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[W
             _held[root] = warehouse
         try:
             warehouse.texts.sweep()
+            sweep_boards(root)
             yield warehouse
         finally:
             with _held_guard:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from databourse.config import RefreshConfig
+from databourse.config import RefreshConfig, load_config
 from databourse.errors import ConfigError, UnknownNameError
 from databourse.refresh.settings import signal_names, trader_weights
 
@@ -35,13 +36,27 @@ class Changes:
     """Traders that stay out."""
 
 
-def overrides_of(changes: Changes, config: RefreshConfig) -> list[str]:
-    """Return the changes as `key=value` overrides of a config.
+def changed_config(path: Path, overrides: Sequence[str], changes: Changes) -> RefreshConfig:
+    """Return the config in a file with overrides and changes applied.
+
+    Args:
+        path: the YAML file.
+        overrides: `key=value` pairs.
+        changes: applied after the overrides.
 
     Raises:
         UnknownNameError: a trader is not one of the config's.
-        ConfigError: no trader would be left.
+        ConfigError: no trader would be left, or a value is wrong.
     """
+    settings = [*overrides, *market_overrides(changes)]
+    config = load_config(path, settings)
+    if not changes.weights and not changes.without:
+        return config
+    return load_config(path, [*settings, *trader_overrides(changes, config)])
+
+
+def market_overrides(changes: Changes) -> list[str]:
+    """Return the changes that do not speak of traders as `key=value` overrides."""
     choices: dict[str, object] = {
         "selection.length_bias": changes.length_bias,
         "market.topic_mass": changes.topic_mass,
@@ -54,17 +69,20 @@ def overrides_of(changes: Changes, config: RefreshConfig) -> list[str]:
         choices["budget"] = dict([changes.budget])
     if changes.liquidity is not None:
         choices["market.liquidity"] = dict([changes.liquidity])
-    choices |= _traders(changes, config)
-    return [f"{key}={json.dumps(value)}" for key, value in choices.items() if value is not None]
+    return _overrides(choices)
 
 
-def _traders(changes: Changes, config: RefreshConfig) -> dict[str, object]:
+def trader_overrides(changes: Changes, config: RefreshConfig) -> list[str]:
+    """Return who trades and with which weight as `key=value` overrides of a config.
+
+    Raises:
+        UnknownNameError: a trader is not one of the config's.
+        ConfigError: no trader would be left, or one is both weighted and left out.
+    """
     names = signal_names(config)
     for name in (*changes.weights, *changes.without):
         if name not in names:
             raise UnknownNameError("signal", name, names, where="the config")
-    if not changes.weights and not changes.without:
-        return {}
     left = [name for name in names if name not in changes.without]
     if not left:
         raise ConfigError("no signal is left to trade; leave at least one in")
@@ -83,4 +101,8 @@ def _traders(changes: Changes, config: RefreshConfig) -> dict[str, object]:
     traders = config.market.traders
     if not isinstance(traders, str) and traders.order is not None:
         result["market.traders.order"] = [name for name in traders.order if name in left]
-    return result
+    return _overrides(result)
+
+
+def _overrides(choices: Mapping[str, object]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in choices.items() if value is not None]
