@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -97,6 +98,7 @@ def price(
     Signals are read as they were stored by the refresh that published the version; nothing is
     scored and nothing is written.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: novelty is slower with more
     from databourse.what_if.settings import Changes, changed_config
 
     changes = Changes(

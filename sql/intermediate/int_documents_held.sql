@@ -4,14 +4,13 @@
 -- reads: market_documents, int_topics_staked
 with
 
-scaled_signals as (
+orders as (
 
     select
         documents.document_number,
         documents.topic_number,
         documents.log_prior,
-        (documents.signal_k - topics.centre_k) / topics.half_range_k as x_k, -- per trader
-        topics.gain_k, -- per trader
+        (0.5 * documents.signal_k - topics.middle_k) * topics.gain_k as order_k, -- per trader
         topics.shift_k, -- per trader
         documents.log_tokens
     from market_documents as documents
@@ -27,6 +26,6 @@ select
     log_tokens,
     (
         0
-        + cast(x_k * gain_k - shift_k as bigint) -- per trader
+        + cast(order_k - shift_k as bigint) -- per trader
     ) / 1e12 as shares
-from scaled_signals
+from orders

@@ -7,7 +7,7 @@ scaled_signals as (
 
     select
         documents.topic_number,
-        (documents.signal_k - topics.centre_k) / topics.half_range_k as x_k, -- per trader
+        (documents.signal_k - topics.centre_k) * topics.scale_k as x_k, -- per trader
         topics.n_documents
     from market_documents as documents
     inner join int_topics_scaled as topics

@@ -48,7 +48,7 @@ select
     topics.top_shares,
     topics.liquidity,
     topics.mass,
-    topics.peak + ln(sums.total_weight) as log_total_weight,
+    ln(topics.mass) - topics.peak - ln(sums.total_weight) as log_price_of_one,
     topics.top_shares + topics.liquidity * (topics.peak + ln(sums.total_weight)) as cost,
     sums.total_weight * sums.total_weight / sums.total_square as effective_sample_size,
     ln(sums.total_weight) + sums.total_surprise / sums.total_weight as entropy,

@@ -24,8 +24,7 @@ outcomes as (
 stakes as (
 
     select
-        staked.centre_k, -- per trader
-        staked.half_range_k, -- per trader
+        staked.middle_k, -- per trader
         staked.gain_k, -- per trader
         staked.shift_k, -- per trader
         cleared.liquidity,
@@ -36,11 +35,10 @@ stakes as (
 
 ),
 
-scaled_signals as (
+orders as (
 
     select
-        (documents.signal_k - stakes.centre_k) / stakes.half_range_k as x_k, -- per trader
-        stakes.gain_k, -- per trader
+        (0.5 * documents.signal_k - stakes.middle_k) * stakes.gain_k as order_k, -- per trader
         stakes.shift_k, -- per trader
         stakes.liquidity,
         documents.document_number
@@ -58,10 +56,10 @@ contributions as (
         map(
             $traders,
             [
-                cast(x_k * gain_k - shift_k as bigint) / 1e12 / liquidity, -- per trader
+                cast(order_k - shift_k as bigint) / 1e12 / liquidity, -- per trader
             ]
         ) as contributions
-    from scaled_signals
+    from orders
 
 )
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from databourse.errors import InputError
-from databourse.selection import buying
+from databourse.selection import buying, feasibility
 from databourse.selection.buying import buy
 from databourse.selection.greedy import rank_documents
 from databourse.selection.limits import GroupLimits, group_limits
@@ -197,6 +197,10 @@ def test_one_dear_long_document_is_bought_before_a_crumb_that_keeps_it_out():
     assert plain.order.tolist() == [0]
     assert guarded.reasons() == ["did_not_fit", "best_single"]
     assert guarded.marginal_log_price_per_token == pytest.approx(np.log(0.98 / 100))
+
+
+def test_a_single_document_replaces_even_a_set_that_is_worth_almost_as_much():
+    assert spend([0.49, 0.5], [1, 100], 100, guard="best_single").order.tolist() == [1]
 
 
 def test_after_the_best_single_document_the_walk_goes_on_with_what_is_left():
@@ -502,7 +506,10 @@ def test_a_floor_that_only_an_exact_search_can_fill_is_filled(monkeypatch):
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 @pytest.mark.parametrize("source_floor", [0.0, 0.9])
-def test_an_even_split_of_tokens_without_any_slack_is_spent_to_the_last_token(source_floor, weight):
+def test_an_even_split_of_tokens_without_any_slack_is_spent_to_the_last_token(
+    source_floor, weight, monkeypatch
+):
+    monkeypatch.setattr(feasibility, "_EXACT_DOCUMENTS", 1)  # found without the exact search
     rng = np.random.default_rng(8)
     tokens, topics, sources = (rng.integers(low, high, 600) for low, high in TIGHT)
     words = {"costs": tokens, "budget": 8000}
@@ -541,6 +548,39 @@ def test_costs_are_found_that_add_up_to_the_least_possible(costs, least, more):
     if places is not None:
         assert len(set(places)) == len(places)
         assert sum(costs[place] for place in places) == min(possible)
+
+
+def test_what_one_floor_goes_beyond_is_not_there_for_the_next():
+    # 3, 3, 4, 4 add up to 6 at the least where 5 is the floor: two of them are 12
+    tokens, topics = np.array([4, 4, 3, 3] * 2), np.repeat([0, 1], 4)
+    price = np.array([8, 7, 2, 1] * 2) * tokens
+    floors = GroupLimits("topic", ("x", "y"), topics, np.array([5, 5]), np.array([20, 20]))
+
+    assert tokens[spend(price, tokens, 12, rule="stop", limits=[floors]).order].sum() == 12
+    with pytest.raises(
+        InputError, match="cannot be met by whole documents within the budget of 11"
+    ):
+        spend(price, tokens, 11, limits=[floors])
+
+
+def test_what_one_floor_goes_beyond_is_taken_from_the_cap_that_it_shares_with_the_next():
+    tokens, sources = np.array([4, 4, 3, 3] * 2), np.repeat([0, 1], 4)
+    price = np.array([8, 7, 2, 1] * 2) * tokens
+    floors = GroupLimits("source", ("p", "q"), sources, np.array([5, 5]), np.array([99, 99]))
+
+    def cap(most):
+        return GroupLimits("topic", ("x",), np.zeros(8, int), np.array([0]), np.array([most]))
+
+    assert tokens[spend(price, tokens, 99, limits=[cap(12), floors]).order].sum() == 12
+    with pytest.raises(InputError, match="cannot be met by whole documents"):
+        spend(price, tokens, 99, limits=[cap(11), floors])
+
+
+def test_a_cap_as_large_as_the_budget_is_none_and_does_not_keep_the_walk_from_stopping():
+    caps = GroupLimits("topic", ("x", "y"), np.zeros(4, int), np.zeros(2, int), np.array([7, 3]))
+    purchase = spend([90, 80, 180, 1], [2, 2, 6, 1], 7, rule="stop", limits=[caps])
+
+    assert purchase.reasons() == ["bought", "bought", "did_not_fit", "after_the_stop"]
 
 
 def test_infeasible_limits_are_refused_before_anything_is_bought():

@@ -149,8 +149,8 @@ def test_a_larger_pool_in_many_dimensions_agrees_with_a_full_evaluation():
 
 
 def test_a_cosine_that_is_a_millionth_lower_than_an_earlier_one_does_not_replace_it():
-    rows = np.array([[1, 0], [1, -1.5e-6], [0.5, np.sqrt(0.75)], [0, 1]], dtype=np.float32)
-    log_price = np.array([2e6, 1e6, 0.0, -499_999.5])
+    rows = np.array([[1, 0], [1, -7e-7], [0.5, np.sqrt(0.75)], [-1, 0]], dtype=np.float32)
+    log_price = np.array([2e6, 1e6, 0.0, -1_499_999.5])
 
     # cosines of document 2 with 0 and 1 are 0.5 and 0.499999: its score is 500,000.0, and that of
     # document 3 is 500,000.5
@@ -163,6 +163,15 @@ def test_a_document_whose_price_underflowed_makes_its_copies_less_novel_too():
     assert bought(order, 1, Without([0, 1])) == [2]
     order.reopen()
     assert bought(order, 2) == [1, 0]
+
+
+def test_what_was_closed_early_is_compared_with_everything_bought_before_it_is_reopened():
+    order = order_of(np.array([0.0, -0.1, -0.2, -0.3, -0.4]), np.eye(4)[[0, 1, 2, 2, 3]], 1.0)
+
+    assert bought(order, 2) == [0, 1]
+    assert bought(order, 1, Without([2])) == [3]
+    order.reopen()
+    assert bought(order, 2) == [4, 2]  # document 2 is a copy of document 3
 
 
 def test_vectors_are_read_only_of_documents_that_can_come_up():

@@ -266,9 +266,9 @@ def _needed_value(signal: SignalPart) -> str:
     needed, beyond = signal.needed_value, ""
     if needed is not None and signal.lowest is not None and signal.highest is not None:
         if needed > signal.highest:
-            beyond = f" (the highest in its topic is {_exact(signal.highest)})"
+            beyond = f" (highest in its topic: {signal.highest:.6g})"
         elif needed < signal.lowest:
-            beyond = f" (the lowest in its topic is {_exact(signal.lowest)})"
+            beyond = f" (lowest in its topic: {signal.lowest:.6g})"
     return f"{_exact(needed)} instead of {_exact(signal.value)}{beyond}"
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from databourse.errors import InputError, UnknownNameError
+from databourse.market.columns import arrow_column, numpy_column
 from databourse.market.lmsr import FloatArray
 from databourse.market.standardisation import IntArray
 
@@ -106,11 +107,8 @@ def board_of(table: pa.Table) -> Board:
         topic_index=topic_index,
         sources=sources,
         source_index=source_index,
-        tokens=table["tokens"].to_numpy().astype(np.int64, copy=False),
-        signals={
-            trader: table[f"{SIGNAL_PREFIX}{trader}"].to_numpy().astype(np.float64, copy=False)
-            for trader in traders
-        },
+        tokens=numpy_column(table["tokens"]).astype(np.int64, copy=False),
+        signals={trader: _floats(table[f"{SIGNAL_PREFIX}{trader}"]) for trader in traders},
     )
 
 
@@ -120,10 +118,16 @@ def board_table(board: Board) -> pa.Table:
         "document_id": board.document_ids,
         "source": _dictionary(board.sources, board.source_index),
         "topic": _dictionary(board.topics, board.topic_index),
-        "tokens": pa.array(board.tokens),
+        "tokens": arrow_column(board.tokens),
     }
-    signals = {f"{SIGNAL_PREFIX}{name}": pa.array(values) for name, values in board.signals.items()}
+    signals = {
+        f"{SIGNAL_PREFIX}{name}": arrow_column(values) for name, values in board.signals.items()
+    }
     return pa.table(columns | signals)
+
+
+def _floats(column: pa.ChunkedArray) -> FloatArray:
+    return numpy_column(column.cast(pa.float64()))
 
 
 def _names_and_index(column: pa.ChunkedArray) -> tuple[tuple[str, ...], IntArray]:
@@ -133,13 +137,14 @@ def _names_and_index(column: pa.ChunkedArray) -> tuple[tuple[str, ...], IntArray
         raise InputError("every document of a board needs a topic and a source, got a null")
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks().chunk(0)
-    names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
-    used, found = np.unique(encoded.indices.to_numpy(), return_inverse=True)
-    order = np.argsort(names[used])
-    place = np.empty(order.size, dtype=np.int64)
-    place[order] = np.arange(order.size)
-    return tuple(names[used][order].tolist()), place[found]
+    names = encoded.dictionary.to_pylist()
+    codes = numpy_column(encoded.indices)
+    counts = np.bincount(codes, minlength=len(names)).tolist()
+    used = sorted((name, code) for code, name in enumerate(names) if counts[code])
+    place = np.zeros(len(names), dtype=np.int64)
+    place[[code for _, code in used]] = np.arange(len(used))
+    return tuple(name for name, _ in used), place[codes]
 
 
 def _dictionary(names: Sequence[str], index: NDArray[np.int64]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(names))
+    return pa.DictionaryArray.from_arrays(arrow_column(index.astype(np.int32)), pa.array(names))

@@ -15,11 +15,11 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from databourse.errors import ContractViolation, InputError
 from databourse.market.board import Board, board_of
 from databourse.market.clearing import (
-    RANK_DECIMALS,
     Liquidity,
     check_length_bias,
     check_tokens,
@@ -27,11 +27,12 @@ from databourse.market.clearing import (
     pool_effective_sample_size,
     topic_liquidities,
 )
+from databourse.market.columns import arrow_column, numpy_column
 from databourse.market.liquidity import EffectiveShare, liquidity_for_share
 from databourse.market.lmsr import FloatArray
 from databourse.market.masses import TopicMass, topic_masses
 from databourse.market.pooling import FixedOrders, Traders, normalised_weights, shares_per_spread
-from databourse.market.standardisation import RELATIVE_NOISE
+from databourse.market.standardisation import LEAST_HALF_RANGE, RELATIVE_NOISE
 from databourse.queries import query
 from databourse.warehouse.store import materialise
 
@@ -168,19 +169,19 @@ def clear_board(
     _standardise(cursor, board)
     given = topic_liquidities(liquidity, n_topics=n_topics)
     stakes = shares_per_spread(flow, given, traders)
-    cursor.register("market_traders", _by_topic({"shares": stakes}))
+    by_trader = {f"shares_{trader}": stakes[:, trader] for trader in range(stakes.shape[1])}
+    topic_numbers: dict[str, NDArray[Any]] = {"topic_number": np.arange(n_topics, dtype=np.int32)}
+    _register(cursor, "market_traders", topic_numbers | by_trader)
     for name in ("int_topics_staked", "int_documents_held"):
         _step(cursor, name, board)
     makers = {
-        "topic_number": np.arange(n_topics, dtype=np.int32),
         "liquidity": _makers(cursor, board, given, log_prior, has_prior=prior is not None),
         "mass": topic_masses(n_documents, topic_mass),
     }
-    cursor.register("market_makers", pa.table(makers))
+    _register(cursor, "market_makers", topic_numbers | makers)
     for name in ("int_topics_sized", "int_topics_peaked", "int_topics_cleared"):
         _step(cursor, name, board)
-    ranking = {"length_bias": float(length_bias), "rank_decimals": RANK_DECIMALS}
-    materialise(cursor, "int_documents_priced", ranking)
+    materialise(cursor, "int_documents_priced", {"length_bias": float(length_bias)})
     columns = ("shares", "log_price", "log_price_per_token")
     return ClearedBoard(
         _summary(cursor, board, flow, stakes, has_prior=prior is not None),
@@ -216,14 +217,14 @@ def _flow(board: Board, weights: Mapping[str, float]) -> FloatArray:
 
 
 def _hand_over(cursor: duckdb.DuckDBPyConnection, board: Board, log_prior: FloatArray) -> None:
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "document_number": np.arange(board.n_documents, dtype=np.int64),
         "topic_number": board.topic_index.astype(np.int32),
         "log_prior": log_prior,
         "log_tokens": np.log(board.tokens.astype(np.float64)),
     }
     signals = {f"signal_{number}": values for number, values in enumerate(board.signals.values())}
-    cursor.register("market_documents", pa.table(columns | signals))
+    _register(cursor, "market_documents", columns | signals)
 
 
 def _step(cursor: duckdb.DuckDBPyConnection, name: str, board: Board) -> None:
@@ -233,7 +234,7 @@ def _step(cursor: duckdb.DuckDBPyConnection, name: str, board: Board) -> None:
 def _standardise(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
     _step(cursor, "int_topics_ranged", board)
     _check_finite(cursor, board)
-    noise = {"relative_noise": RELATIVE_NOISE}
+    noise = {"relative_noise": RELATIVE_NOISE, "least_half_range": LEAST_HALF_RANGE}
     materialise(cursor, "int_topics_scaled", noise, n_traders=len(board.traders))
     for name in ("int_topics_centred", "int_topics_spread", "int_topics_standardised"):
         _step(cursor, name, board)
@@ -241,9 +242,9 @@ def _standardise(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
 
 def _check_finite(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
     """Refuse signals that are not finite; DuckDB sorts NaN above every number."""
-    ranges = cursor.execute("from int_topics_ranged").fetchnumpy()
+    ranges = cursor.table("int_topics_ranged").to_arrow_table()
     for number, (trader, values) in enumerate(board.signals.items()):
-        ends = np.concatenate([ranges[f"low_{number}"], ranges[f"high_{number}"]])
+        ends = np.concatenate([numpy_column(ranges[f"{end}_{number}"]) for end in ("low", "high")])
         if not np.isfinite(ends).all():
             bad = np.flatnonzero(~np.isfinite(values))
             raise ContractViolation(
@@ -254,15 +255,11 @@ def _check_finite(cursor: duckdb.DuckDBPyConnection, board: Board) -> None:
             )
 
 
-def _by_topic(columns: Mapping[str, FloatArray]) -> pa.Table:
-    """Return a table of one row per topic, with a column per trader for each matrix."""
-    n_topics = next(iter(columns.values())).shape[0]
-    numbered = {
-        f"{name}_{trader}": np.ascontiguousarray(matrix[:, trader])
-        for name, matrix in columns.items()
-        for trader in range(matrix.shape[1])
-    }
-    return pa.table({"topic_number": np.arange(n_topics, dtype=np.int32), **numbered})
+def _register(
+    cursor: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, NDArray[Any]]
+) -> None:
+    table = pa.table({key: arrow_column(values) for key, values in columns.items()})
+    cursor.register(name, table)
 
 
 def _makers(
@@ -297,11 +294,11 @@ def _in_board_order(
 ) -> list[FloatArray]:
     """Return columns of a table of one row per document, in the order of the board."""
     found = cursor.table(table).to_arrow_table()
-    place = found["document_number"].to_numpy()
+    place = numpy_column(found["document_number"])
     results = []
     for column in columns:
         values = np.empty(n_documents)
-        values[place] = found[column].to_numpy()
+        values[place] = numpy_column(found[column])
         results.append(values)
     return results
 
@@ -364,6 +361,4 @@ def _worst_case_loss(row: Mapping[str, Any], *, has_prior: bool) -> float:
 def _mean_and_spread(row: Mapping[str, Any], number: int) -> tuple[float, float]:
     """Return mean and spread of a raw signal; the centre and 0 where it is constant."""
     centre, half_range = row[f"centre_{number}"], row[f"half_range_{number}"]
-    if math.isinf(half_range) or math.isinf(row[f"spread_{number}"]):
-        return centre, 0.0
     return centre + half_range * row[f"mean_{number}"], half_range * row[f"spread_{number}"]

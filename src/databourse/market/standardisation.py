@@ -19,8 +19,11 @@ IntArray = NDArray[np.int64]
 
 # A topic's values that lie closer together than this, relative to the largest of them, are constant
 # up to rounding: float64 arithmetic leaves about 1e-16 per operation. The query
-# int_signals_standardised gets the same number and decides the same, bit for bit.
+# int_topics_scaled gets the same number and decides the same, bit for bit.
 RELATIVE_NOISE = 1e-9
+
+# So are values whose range is next to the smallest doubles: 1 / range would overflow.
+LEAST_HALF_RANGE = 1e-290
 
 _SHOWN_POSITIONS = 3
 
@@ -101,7 +104,7 @@ def _standardise(values: FloatArray) -> tuple[FloatArray, float, float]:
     low, high = float(values.min()), float(values.max())
     # Halves first: the difference of two doubles can overflow, that of their halves cannot.
     centre, half_range = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
-    if half_range <= RELATIVE_NOISE * max(abs(low), abs(high)):
+    if half_range <= max(RELATIVE_NOISE * max(abs(low), abs(high)), LEAST_HALF_RANGE):
         return np.zeros(values.size), centre, 0.0
     # In [-1, 1]; cancels in z. Without it a large offset would eat the digits of the mean.
     scaled = (values - centre) / half_range

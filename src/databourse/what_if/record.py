@@ -7,8 +7,8 @@ from dataclasses import asdict
 import numpy as np
 from pydantic import JsonValue, TypeAdapter
 
+from databourse.market.columns import arrow_column
 from databourse.market.standardisation import IntArray
-from databourse.reports.sweep import sweep_records
 from databourse.what_if.comparison import Mover, movers
 from databourse.what_if.session import WhatIf
 
@@ -17,12 +17,14 @@ _JSON: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 def record(answer: WhatIf) -> dict[str, JsonValue]:
     """Return what would change, with the ids of all documents that enter or leave."""
+    from databourse.reports.sweep import sweep_records
+
     session, comparison = answer.session, answer.comparison
     board, info = session.board, answer.manifest.info
     summary = session.cleared.summary
 
     def ids(positions: IntArray) -> list[str]:
-        found: list[str] = board.document_ids.take(positions).to_pylist()
+        found: list[str] = board.document_ids.take(arrow_column(positions)).to_pylist()
         return found
 
     return _JSON.validate_python(

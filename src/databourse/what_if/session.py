@@ -19,6 +19,7 @@ from databourse.errors import ConfigError, IntegrityError
 from databourse.explanations.opening import open_for_reading
 from databourse.manifests import Manifest, open_manifest
 from databourse.market.board import Board
+from databourse.market.columns import numpy_column
 from databourse.market.standardisation import IntArray
 from databourse.refresh.settings import configured_signals
 from databourse.refresh.trading import Session, Vectors, hold_session, stored_vectors, sweep
@@ -136,14 +137,16 @@ def stored_board(config: RefreshConfig, manifest: Manifest, warehouse_root: Path
 def _published(manifest: Manifest, board: Board) -> BoolArray:
     """Return which documents of a board a manifest holds, shape (n,)."""
     published = manifest.to_arrow(["document_id"])["document_id"]
-    places = pc.index_in(published, value_set=board.document_ids.combine_chunks())
-    if places.null_count:
+    found = pc.is_in(board.document_ids, value_set=published.combine_chunks())
+    places = numpy_column(pc.indices_nonzero(found))
+    n_missing = len(published) - places.size
+    if n_missing:
         raise IntegrityError(
-            f"{manifest.location} holds {places.null_count:,} documents that its board lacks; "
-            "refresh the pool again"
+            f"{manifest.location} holds {n_missing:,} documents that its board lacks; refresh the "
+            "pool again"
         )
     result = np.zeros(board.n_documents, dtype=np.bool_)
-    result[places.to_numpy()] = True
+    result[places] = True
     return result
 
 

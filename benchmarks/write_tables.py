@@ -1,0 +1,159 @@
+"""Write docs/benchmarks.md from the results in benchmarks/results.
+
+python -m benchmarks.write_tables
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+_HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.write_tables` from `benchmarks/results`; do not edit.
+`make bench` measures again and rewrites this page.
+
+Machines are shared, so trust ratios, which are taken between neighbouring runs, and not seconds.
+A cell is the median of all rounds, with the least and the most in brackets.
+"""
+
+
+def page(results: Sequence[dict[str, Any]]) -> str:
+    """Return the whole page, results in the order given.
+
+    Raises:
+        ValueError: a result is of a kind that has no table.
+    """
+    tables = []
+    for result in results:
+        if result["kind"] not in _TABLES:
+            raise ValueError(f"there is no table for results of kind {result['kind']!r}")
+        tables.append(_TABLES[result["kind"]](result))
+    return "\n".join([_HEAD, *tables])
+
+
+def _clearing(result: dict[str, Any]) -> str:
+    head = (
+        f"## Clearing a market of {result['n_documents']:,} documents and "
+        f"{result['n_signals']} signals in {result['n_topics']} topics\n\n"
+        "From columns in memory to log prices of every document and the books of every topic; and "
+        "the\nsame with the documents that a tenth of all tokens buys. The numpy twin is plain "
+        "float64 in one\nthread, without the product's promise of the same bits for any number of "
+        f"threads.\nEach run has a process of its own; {_made_by(result, 'rounds')}\n"
+    )
+    candidates = result["candidates"]
+    ratios = [
+        [
+            name,
+            *(_cell(found["ratios"][step]["wall"]) for step in _STEPS),
+            *(_cell(found["ratios"][step]["cpu"]) for step in _STEPS),
+            _cell(found["ratios"]["clear and select"]["peak"]),
+            f"{found['largest_difference_of_log_price']:.1e}",
+            f"{found['documents_bought_differently']:,} of {found['documents_bought']:,}",
+        ]
+        for name, found in candidates.items()
+    ]
+    seconds = [
+        [
+            name,
+            *(_cell(found["steps"][step]["wall_seconds"]) for step in _STEPS),
+            *(_cell(found["steps"][step]["cpu_seconds"]) for step in _STEPS),
+            _megabytes(found["steps"]["clear and select"]["peak_bytes"]),
+            _megabytes(found["bytes_above_input"]["clear and select"]),
+        ]
+        for name, found in candidates.items()
+    ]
+    floors = [
+        [name, _cell(found["wall_seconds"]), _cell(found["cpu_seconds"])]
+        for name, found in result["floors"].items()
+    ]
+    return "\n".join(
+        [
+            head,
+            _table(
+                [
+                    "times the numpy twin",
+                    "clear",
+                    "clear and select",
+                    "clear, CPU",
+                    "clear and select, CPU",
+                    "peak memory",
+                    "log price differs at most by",
+                    "bought differently",
+                ],
+                ratios,
+            ),
+            _table(
+                [
+                    "measured",
+                    "clear, s",
+                    "clear and select, s",
+                    "clear, CPU s",
+                    "clear and select, CPU s",
+                    "peak, MB",
+                    "above the input, MB",
+                ],
+                seconds,
+            ),
+            _table(["the floor", "s", "CPU s"], floors),
+        ]
+    )
+
+
+def _command(result: dict[str, Any]) -> str:
+    costs = result["costs"]
+    cells = [
+        f"`{result['shown']}`",
+        _cell(costs["wall_seconds"]),
+        _cell(costs["cpu_seconds"]),
+        _megabytes(costs["peak_bytes"]),
+    ]
+    return (
+        f"## Whole command: {result['name'].replace('_', ' ')}\n\n"
+        f"Start of Python and all imports included; {_made_by(result, 'repeats')}\n\n"
+        + _table(["command", "s", "CPU s", "peak of all processes, MB"], [cells])
+    )
+
+
+_STEPS = ("clear", "clear and select")
+_TABLES = {"clearing": _clearing, "command": _command}
+
+
+def _made_by(result: dict[str, Any], repeated: str) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return f"{result[repeated]} {repeated}; {versions}.\n\n    {result['command']}"
+
+
+def _cell(spread: dict[str, float]) -> str:
+    numbers = (spread["median"], spread["least"], spread["most"])
+    middle, least, most = (f"{number:.3g}" for number in numbers)
+    return middle if least == most else f"{middle} ({least} to {most})"
+
+
+def _megabytes(spread: dict[str, float]) -> str:
+    return _cell({name: number / 1e6 for name, number in spread.items()})
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def main() -> None:
+    """Read every result, in order of its file's name, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=_ROOT / "benchmarks" / "results")
+    parser.add_argument("--page", type=Path, default=_ROOT / "docs" / "benchmarks.md")
+    chosen = parser.parse_args()
+    files = sorted(chosen.results.glob("*.json"))
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    chosen.page.write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
