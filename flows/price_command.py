@@ -207,7 +207,6 @@ def _headlines(answer: WhatIf) -> list[tuple[str, str]]:
     info, session, diff = answer.manifest.info, answer.session, answer.comparison
     before, after = diff.before, diff.after
     summary = session.cleared.summary
-    by_documents = info.budget.kind == "documents"
     lines = [
         ("published", f"{info.pool} version {info.version} (manifest {info.manifest_id[:12]})"),
         *(
@@ -219,7 +218,7 @@ def _headlines(answer: WhatIf) -> list[tuple[str, str]]:
         lines.append(("instead of", "nothing: these are the published settings"))
     if answer.ignored:
         lines.append(("needs a refresh", f"{', '.join(answer.ignored)} (no effect here)"))
-    limit = f"{session.limit:,} {'documents' if by_documents else 'tokens'}"
+    limit = f"{session.limit:,} {'documents' if session.budget_kind == 'documents' else 'tokens'}"
     marginal = session.purchase.marginal_log_price_per_token
     return [
         *lines,

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from benchmarks.market import more_signals
 from benchmarks.market.generated_board import BoardShape, board_parts
 from databourse import manifests
 from databourse.config import RefreshConfig, load_config
@@ -34,7 +35,7 @@ def publish_board(folder: Path, *, n_documents: int, seed: int) -> Path:
 
     Args:
         folder: created if missing; nothing is published in it yet.
-        n_documents: of the board, which has every signal that the product knows.
+        n_documents: of the board, which has every registered signal.
         seed: of the board.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=17)
     chosen = parser.parse_args()
+    more_signals.register()
     print(publish_board(chosen.folder, n_documents=chosen.documents, seed=chosen.seed))
 
 

@@ -27,11 +27,13 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         _publish(Path(folder), chosen.documents, chosen.seed)
-        program = Path(sys.executable).with_name("databourse")
         config = str(Path(folder) / "pool.yaml")
         time_command(
-            [str(program), "price", config, *chosen.options],
-            name=f"price_{chosen.documents}",
+            [
+                *(sys.executable, "-m", "benchmarks.market.more_signals"),
+                *("price", config, *chosen.options),
+            ],
+            name=f"price_{chosen.documents}x8",
             shown=" ".join(["databourse price pool.yaml", *chosen.options]),
             made_by=(
                 f"python -m benchmarks.market.time_price --documents {chosen.documents} "

@@ -12,12 +12,9 @@ from databourse.errors import InputError
 from databourse.selection.greedy import (
     buy_within_budget,
     costs_within,
-    marginal_price,
     marginal_price_by_group,
-    marginal_price_by_topic,
     order_by_price_per_token,
     rank_documents,
-    reasons_left,
 )
 
 law = settings(derandomize=True, deadline=None, max_examples=100)
@@ -184,33 +181,6 @@ def test_a_million_documents_are_walked_in_seconds():
     assert 0 <= costs.sum() // 2 - costs[is_bought].sum() < costs[~is_bought].min()
 
 
-def test_reasons_tell_too_long_from_no_longer_fitting():
-    costs = np.array([60, 50, 200, 30, 10, 1])
-
-    def reasons(rule):
-        is_bought = buy(costs, 100, rule)
-        return reasons_left(costs=costs, budget=100, is_bought=is_bought, rule=rule)
-
-    assert reasons("skip") == [None, "did_not_fit", "longer_than_budget", None, None, "did_not_fit"]
-    assert reasons("stop") == [
-        None,
-        "did_not_fit",
-        "longer_than_budget",
-        "after_the_stop",
-        "after_the_stop",
-        "after_the_stop",
-    ]
-
-
-@law
-@given(cost_lists, budgets)
-def test_exactly_the_documents_left_have_a_reason(costs, budget):
-    is_bought = buy(costs, budget)
-    reasons = reasons_left(costs=costs, budget=budget, is_bought=is_bought)
-
-    assert [reason is None for reason in reasons] == is_bought.tolist()
-
-
 def test_order_is_by_price_then_length_then_id():
     log_price = np.array([-1.0, -0.5, -1.0, -1.0, -np.inf])
     tokens = np.array([9, 9, 3, 9, 1])
@@ -301,20 +271,6 @@ def test_marginal_price_of_a_group_is_of_the_last_bought_in_rank_order():
         n_groups=4,
     )
     assert found == [-2.0, -4.0, None, None]
-
-
-def test_marginal_price_is_that_of_the_last_document_bought():
-    log_price = np.array([-1.0, -2.0, -3.0, -4.0, -5.0])
-    is_bought = np.array([True, False, True, True, False])
-    topics = ["x", "x", "x", "y", "z"]
-
-    assert marginal_price(log_price, is_bought) == -4.0
-    assert marginal_price_by_topic(log_price, is_bought, topics) == {
-        "x": -3.0,
-        "y": -4.0,
-        "z": None,
-    }
-    assert marginal_price(log_price, np.zeros(5, dtype=bool)) is None
 
 
 TOKENS = np.array([10, 20, 70])

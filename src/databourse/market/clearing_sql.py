@@ -36,6 +36,8 @@ from databourse.market.standardisation import LEAST_HALF_RANGE, RELATIVE_NOISE
 from databourse.queries import query
 from databourse.warehouse.store import materialise
 
+_BATCH_DOCUMENTS = 122_880  # a row group of DuckDB
+
 
 @dataclass(frozen=True)
 class TopicMarket:
@@ -84,11 +86,10 @@ class MarketSummary:
 class ClearedBoard:
     """Prices of the documents of a board, in its order, and the books of the market.
 
-    `shares` q, `log_price` ln P and `log_price_per_token` have shape (n_documents,).
+    `log_price` ln P and `log_price_per_token` have shape (n_documents,).
     """
 
     summary: MarketSummary
-    shares: FloatArray
     log_price: FloatArray
     log_price_per_token: FloatArray
 
@@ -182,7 +183,7 @@ def clear_board(
     for name in ("int_topics_sized", "int_topics_peaked", "int_topics_cleared"):
         _step(cursor, name, board)
     materialise(cursor, "int_documents_priced", {"length_bias": float(length_bias)})
-    columns = ("shares", "log_price", "log_price_per_token")
+    columns = ("log_price", "log_price_per_token")
     return ClearedBoard(
         _summary(cursor, board, flow, stakes, has_prior=prior is not None),
         *_in_board_order(cursor, "int_documents_priced", columns, board.n_documents),
@@ -259,7 +260,9 @@ def _register(
     cursor: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, NDArray[Any]]
 ) -> None:
     table = pa.table({key: arrow_column(values) for key, values in columns.items()})
-    cursor.register(name, table)
+    # DuckDB gives each thread a batch at a time; a table in one piece is scanned by one thread.
+    batches = table.to_batches(max_chunksize=_BATCH_DOCUMENTS)
+    cursor.register(name, pa.Table.from_batches(batches, table.schema))
 
 
 def _makers(
@@ -293,13 +296,11 @@ def _in_board_order(
     cursor: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str], n_documents: int
 ) -> list[FloatArray]:
     """Return columns of a table of one row per document, in the order of the board."""
-    found = cursor.table(table).to_arrow_table()
-    place = numpy_column(found["document_number"])
-    results = []
-    for column in columns:
-        values = np.empty(n_documents)
-        values[place] = numpy_column(found[column])
-        results.append(values)
+    results = [np.empty(n_documents) for _ in columns]
+    for batch in cursor.table(table).to_arrow_table().to_batches():
+        place = numpy_column(batch["document_number"])
+        for column, values in zip(columns, results, strict=True):
+            values[place] = numpy_column(batch[column])
     return results
 
 

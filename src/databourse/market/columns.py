@@ -42,7 +42,8 @@ def numpy_column(column: pa.ChunkedArray | pa.Array) -> NDArray[Any]:
     Raises:
         InputError: it holds nulls, or is not of numbers.
     """
-    if column.null_count or not pa.types.is_primitive(column.type):
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if column.null_count or not is_number:
         raise InputError(
             f"a column must hold numbers and no null, got {column.null_count:,} nulls in a column "
             f"of {column.type}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from databourse.config import RefreshConfig, SourceConfig
-from databourse.encoders import Encoder, load_encoder
 from databourse.errors import UnknownNameError
 from databourse.market.board import Board
 from databourse.market.clearing import Liquidity
@@ -22,12 +22,17 @@ from databourse.refresh.context import RunContext
 from databourse.selection.limits import GroupLimits, group_limits
 from databourse.signals.registry import parse_signal
 from databourse.signals.specification import SignalParameters, SignalSpec
-from databourse.sources import Source, open_source
-from databourse.tokenization import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:  # sources, encoders and tokenizers load much that pricing does without
+    from databourse.encoders import Encoder
+    from databourse.sources import Source
+    from databourse.tokenization import Tokenizer
 
 
 def open_configured_source(config: RefreshConfig, source: SourceConfig, root: Path) -> Source:
     """Return a source of the config, its files found and allowed."""
+    from databourse.sources import open_source
+
     return open_source(root=root, data_roots=config.data_roots, **source.model_dump())
 
 
@@ -111,11 +116,7 @@ def market_traders(config: RefreshConfig) -> Traders:
 
 
 def document_prior(config: RefreshConfig, board: Board) -> FloatArray | None:
-    """Return the weight of each document before anyone trades, shape (n,); None if all are equal.
-
-    Raises:
-        UnknownNameError: a weight is given to a source that the config does not know.
-    """
+    """Return the weight of each document before anyone trades, shape (n,); None if equal."""
     prior = config.market.prior
     if prior == "uniform":
         return None
@@ -163,11 +164,15 @@ def market_topic_mass(config: RefreshConfig) -> TopicMass:
 
 def tokenizer_of(run: RunContext) -> Tokenizer:
     """Return the tokenizer of a run, loaded."""
+    from databourse.tokenization import load_tokenizer
+
     return load_tokenizer(run.config.tokenizer, root=Path(run.root))
 
 
 def encoder_of(run: RunContext) -> Encoder:
     """Return the encoder of a run, loaded; what it converts is cached in the warehouse."""
+    from databourse.encoders import load_encoder
+
     return load_encoder(
         run.config.encoder,
         root=Path(run.root),

@@ -30,7 +30,7 @@ from databourse.refresh.settings import (
 )
 from databourse.seeds import stage_rng
 from databourse.selection.buying import Purchase, buy
-from databourse.selection.greedy import BoolArray, costs_within, rank_documents
+from databourse.selection.greedy import BoolArray, BudgetKind, costs_within, rank_documents
 from databourse.selection.limits import GroupLimits
 from databourse.selection.sampling import Drawn, draw_within_budget
 from databourse.selection.sweep import SweepRow, budget_grid, sweep_budgets
@@ -53,6 +53,7 @@ class Session:
     cleared: ClearedBoard
     ranking: IntArray
     costs: IntArray
+    budget_kind: BudgetKind
     limit: int
     limits: tuple[GroupLimits, ...]
     purchase: Purchase
@@ -124,7 +125,16 @@ def spend(
             vectors=vectors,
         )
     return Session(
-        board, cleared, ranking, costs, limit, limits, purchase, weight, inclusion_probability
+        board=board,
+        cleared=cleared,
+        ranking=ranking,
+        costs=costs,
+        budget_kind=config.budget.kind,
+        limit=limit,
+        limits=limits,
+        purchase=purchase,
+        weight=weight,
+        inclusion_probability=inclusion_probability,
     )
 
 

@@ -22,7 +22,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 Rule = Literal["skip", "stop"]
-Reason = Literal["longer_than_budget", "did_not_fit", "after_the_stop"]
 BudgetKind = Literal["tokens", "documents", "share"]
 
 _ROUNDS = 8  # of whole-array steps before a walk one by one, so that time stays linear
@@ -191,64 +190,6 @@ def buy_within_budget(
     if rule == "stop":
         return _buy_until_misfit(costs, budget, budget - already_spent)
     raise InputError(f"the rule must be skip or stop, got {rule!r}")
-
-
-def reasons_left(
-    *, costs: IntArray, budget: int, is_bought: BoolArray, rule: Rule = "skip"
-) -> list[Reason | None]:
-    """Return why each document was left: None where it was bought.
-
-    Args:
-        costs: as given to `buy_within_budget`.
-        budget: as given to `buy_within_budget`.
-        is_bought: what it returned, shape (n,).
-        rule: as given to `buy_within_budget`.
-
-    Returns:
-        n reasons: "longer_than_budget"; "did_not_fit", it cost more than was left at its turn; and,
-        under the stop rule only, "after_the_stop", it never had a turn.
-    """
-    reasons: list[Reason | None] = []
-    has_stopped = False
-    for cost, bought in zip(costs.tolist(), is_bought.tolist(), strict=True):
-        if bought:
-            reasons.append(None)
-        elif cost > budget:
-            reasons.append("longer_than_budget")
-        else:
-            reasons.append("after_the_stop" if has_stopped else "did_not_fit")
-            has_stopped = rule == "stop"
-    return reasons
-
-
-def marginal_price(log_price_per_token: FloatArray, is_bought: BoolArray) -> float | None:
-    """Return the log price per token of the last document bought; None where none was.
-
-    Args:
-        log_price_per_token: shape (n,), in rank order.
-        is_bought: shape (n,).
-    """
-    bought = np.flatnonzero(is_bought)
-    return float(log_price_per_token[bought[-1]]) if bought.size else None
-
-
-def marginal_price_by_topic(
-    log_price_per_token: FloatArray, is_bought: BoolArray, topics: Sequence[str]
-) -> dict[str, float | None]:
-    """Return the log price per token of the last document bought in each topic, by name of topic.
-
-    Args:
-        log_price_per_token: shape (n,), in rank order.
-        is_bought: shape (n,).
-        topics: topic of each document, n names.
-
-    Returns:
-        Every topic in order of name; None where nothing was bought.
-    """
-    prices: dict[str, float | None] = dict.fromkeys(sorted(set(topics)))
-    for position in np.flatnonzero(is_bought).tolist():
-        prices[topics[position]] = float(log_price_per_token[position])
-    return prices
 
 
 def marginal_price_by_group(

@@ -188,6 +188,8 @@ def _changed(
         if before.get(key) != after.get(key)
     }
     names = [_signal_names(published.get("signals")), _signal_names(list(config.signals))]
+    if config.selection.method == "sample" and published.get("seed") != config.seed:
+        changed["seed"] = (published.get("seed"), config.seed)
     if names[0] != names[1]:
         changed["signals"] = (", ".join(names[0]), ", ".join(names[1]))
     return changed
@@ -197,6 +199,8 @@ def _ignored(published: Mapping[str, JsonValue], config: RefreshConfig) -> tuple
     """Return the settings that differ but take a refresh to have an effect."""
     tried = config.model_dump(mode="json")
     differing = [key for key in _NEEDS_A_REFRESH if tried.get(key) != published.get(key)]
+    if config.selection.method == "sample" and "seed" in differing:
+        differing.remove("seed")  # another sample of the same market
     before = {_signal_name(entry): entry for entry in _entries(published.get("signals"))}
     for entry in _entries(tried.get("signals")):
         name = _signal_name(entry)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from databourse.config import RefreshConfig, load_config
 from databourse.errors import ConfigError, UnknownNameError
@@ -105,4 +107,10 @@ def trader_overrides(changes: Changes, config: RefreshConfig) -> list[str]:
 
 
 def _overrides(choices: Mapping[str, object]) -> list[str]:
-    return [f"{key}={json.dumps(value)}" for key, value in choices.items() if value is not None]
+    return [f"{key}={_yaml(value)}" for key, value in choices.items() if value is not None]
+
+
+def _yaml(value: object) -> str:
+    """Return a value as YAML on one line. JSON is not it: YAML reads 1e-05 as text."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize, allow_unicode=False)
+    return text.removesuffix("...\n").rstrip("\n")
