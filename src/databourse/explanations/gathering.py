@@ -23,7 +23,6 @@ from databourse.errors import (
     nearest_names,
 )
 from databourse.explanations.counterfactual import signal_to_order
-from databourse.explanations.opening import WarehouseReader, open_for_reading
 from databourse.explanations.outlook import Market, Position, Spending, change_of
 from databourse.explanations.reasons import reason_in_words
 from databourse.explanations.story import (
@@ -41,6 +40,7 @@ from databourse.explanations.story import (
     SignalPart,
     Topic,
 )
+from databourse.warehouse.reading import WarehouseReader, open_for_reading
 
 EXCERPT_CHARACTERS = 400
 

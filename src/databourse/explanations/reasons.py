@@ -9,6 +9,8 @@ _WORDS = {
     "bought": "the budget bought it at its price",
     "best_single": "alone it is worth more than everything else that the budget could buy",
     "longer_than_budget": "it costs more than the whole budget",
+    "drawn": "the sample drew it, with the inclusion probability that stands beside it",
+    "not_drawn": "the sample did not draw it; dearer documents are likelier, none is certain",
     "did_not_fit": "it cost more than the budget had left at its turn",
     "after_the_stop": "buying had ended before its turn, at a document that did not fit",
     "broken_csv": "the line is no valid CSV",

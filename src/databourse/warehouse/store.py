@@ -207,6 +207,11 @@ def _connect(root: Path, *, threads: int, memory_limit: str) -> duckdb.DuckDBPyC
         _create_tables(connection, path)
     except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
         first_line = str(error).splitlines()[0]
+        if "Could not set lock" in first_line:  # the writer lock is ours, so somebody reads
+            raise WarehouseLockedError(
+                f"warehouse {root} is being read by another process, such as databourse explain; "
+                "run again when it has ended"
+            ) from None
         raise IntegrityError(
             f"{path} cannot be opened: {first_line}. Restore it from a backup, or move it away and "
             "run again: everything in it is computed from the sources"

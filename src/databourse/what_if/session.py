@@ -16,7 +16,6 @@ from pydantic import JsonValue, TypeAdapter
 
 from databourse.config import RefreshConfig
 from databourse.errors import ConfigError, IntegrityError
-from databourse.explanations.opening import open_for_reading
 from databourse.manifests import Manifest, open_manifest
 from databourse.market.board import Board
 from databourse.market.columns import numpy_column
@@ -26,6 +25,7 @@ from databourse.refresh.trading import Session, Vectors, hold_session, stored_ve
 from databourse.selection.greedy import BoolArray
 from databourse.selection.sweep import SweepRow
 from databourse.warehouse.boards import load_board
+from databourse.warehouse.reading import open_for_reading
 from databourse.what_if.comparison import Comparison, compare_selections
 
 _JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from databourse.errors import ConfigError, IntegrityError, WarehouseLockedError
 from databourse.queries import query_files
+from databourse.warehouse.lock import holder_of
 from databourse.warehouse.store import SCHEMA_VERSION, query_rows
 from databourse.warehouse.texts import TextStore
 
@@ -113,12 +113,7 @@ def _connect(
 
 
 def _locked(root: Path) -> str:
-    try:
-        holder = json.loads((root / "writer.lock").read_text(encoding="utf-8"))
-        who = f"process {holder['pid']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        who = "another process"
-    return f"warehouse {root} is being written by {who}; try again when it has ended"
+    return f"warehouse {root} is being written by {holder_of(root)}; try again when it has ended"
 
 
 def _check_layout(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
