@@ -53,9 +53,9 @@ def sweep_section(rows: Sequence[SweepRow], *, budget: int, unit: str) -> ExtraS
     """
     actual = _actual_row(rows, budget)
     lead = (
-        "The same prices and the same rule of selection, with less and with more to spend: from a "
-        "small share of the candidates up to all of them, in even ratios below this budget and "
-        "above it."
+        "The same prices and the same rule of selection, with less and with more to spend. Budgets "
+        f"go from {rows[0].budget:,} to {rows[-1].budget:,} {unit}; those that floors and caps "
+        "rule out are left out, and with diversity the sweep ends at this budget."
     )
     return ExtraSection(
         TITLE,

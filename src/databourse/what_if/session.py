@@ -24,6 +24,7 @@ from databourse.refresh.settings import configured_signals
 from databourse.refresh.trading import Session, Vectors, hold_session, stored_vectors, sweep
 from databourse.selection.greedy import BoolArray
 from databourse.selection.sweep import SweepRow
+from databourse.signals.registry import parse_signal
 from databourse.warehouse.boards import load_board
 from databourse.warehouse.reading import open_for_reading
 from databourse.what_if.comparison import Comparison, compare_selections
@@ -201,12 +202,17 @@ def _ignored(published: Mapping[str, JsonValue], config: RefreshConfig) -> tuple
     differing = [key for key in _NEEDS_A_REFRESH if tried.get(key) != published.get(key)]
     if config.selection.method == "sample" and "seed" in differing:
         differing.remove("seed")  # another sample of the same market
-    before = {_signal_name(entry): entry for entry in _entries(published.get("signals"))}
-    for entry in _entries(tried.get("signals")):
-        name = _signal_name(entry)
-        if name in before and before[name] != entry:
-            differing.append(f"signals.{name}")
+    before, after = _parameters(published.get("signals")), _parameters(tried.get("signals"))
+    differing += [
+        f"signals.{name}" for name in after if name in before and before[name] != after[name]
+    ]
     return tuple(differing)
+
+
+def _parameters(entries: object) -> dict[str, dict[str, object]]:
+    """Return the parameters of signals by name, defaults written out."""
+    parsed = [parse_signal(entry) for entry in _entries(entries)]
+    return {spec.name: parameters.model_dump(mode="json") for spec, parameters in parsed}
 
 
 def _flat(settings: object, prefix: str = "") -> dict[str, JsonValue]:
@@ -225,9 +231,9 @@ def _signal_names(entries: object) -> list[str]:
     return sorted(_signal_name(entry) for entry in _entries(entries))
 
 
-def _entries(entries: object) -> list[object]:
+def _entries(entries: object) -> list[str | dict[str, object]]:
     return list(entries) if isinstance(entries, list | tuple) else []
 
 
-def _signal_name(entry: object) -> str:
-    return str(entry["name"]) if isinstance(entry, Mapping) else str(entry)
+def _signal_name(entry: str | Mapping[str, object]) -> str:
+    return entry if isinstance(entry, str) else str(entry["name"])
