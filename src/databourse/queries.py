@@ -1,4 +1,4 @@
-"""Named SQL files and contracts: found in the checkout or inside the installed wheel.
+"""Named SQL files and contracts: found in the checkout or inside the installed wheel, and run.
 
 The number of traders is known at run time only, and the market has one column for each. So a line
 of SQL that ends in `-- per trader` stands for one line per trader: `_k` at the end of a name
@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from databourse.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent.parent
@@ -53,6 +59,34 @@ def query_files() -> dict[str, Path]:
     """Return every named SQL file by name, in order of name."""
     files = sorted(sql_root().glob("*/*.sql"), key=lambda path: path.stem)
     return {path.stem: path for path in files}
+
+
+def query_rows(
+    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Return what a named query selects on a cursor, as Arrow."""
+    return cursor.sql(query(name), params=used_parameters(name, parameters)).to_arrow_table()
+
+
+def materialise(
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    n_traders: int | None = None,
+) -> None:
+    """Make a named query a temporary table of its own name, for the cursor alone.
+
+    `n_traders` is needed by queries that have one column per trader; see `query`.
+    """
+    statement = f"create or replace temp table {name} as {query(name, n_traders=n_traders)}"
+    cursor.execute(statement, used_parameters(name, parameters)).fetchall()
+
+
+def used_parameters(name: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters that a query names: DuckDB refuses the others."""
+    named = set(re.findall(r"\$([a-z_]+)", query(name)))
+    return {key: value for key, value in (parameters or {}).items() if key in named}
 
 
 def _for_each_trader(text: str, n_traders: int) -> str:

@@ -11,6 +11,7 @@ from databourse.dedup.exact import surviving_arrivals
 from databourse.digests import digest_of_lines, document_id
 from databourse.errors import DedupError
 from databourse.progress import silent
+from databourse.queries import materialise
 from databourse.refresh.deduplication import (
     count_tokens,
     drop_exact_duplicates,
@@ -18,7 +19,7 @@ from databourse.refresh.deduplication import (
     take_snapshot,
 )
 from databourse.tokenization import load_tokenizer
-from databourse.warehouse.store import append, materialise
+from databourse.warehouse.store import append
 
 LONG = " ".join(f"word{n}" for n in range(60))
 

@@ -33,8 +33,7 @@ from databourse.market.lmsr import FloatArray
 from databourse.market.masses import TopicMass, topic_masses
 from databourse.market.pooling import FixedOrders, Traders, normalised_weights, shares_per_spread
 from databourse.market.standardisation import LEAST_HALF_RANGE, RELATIVE_NOISE
-from databourse.queries import query
-from databourse.warehouse.store import materialise
+from databourse.queries import materialise, query
 
 _BATCH_DOCUMENTS = 122_880  # a row group of DuckDB
 

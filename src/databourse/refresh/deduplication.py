@@ -12,10 +12,10 @@ from databourse.dedup.near import find_near_duplicates
 from databourse.dedup.removed_share import check_removed_shares
 from databourse.digests import digest_of_lines
 from databourse.progress import ProgressReport
-from databourse.queries import query
+from databourse.queries import materialise, query
 from databourse.seeds import stage_rng
 from databourse.tokenization import Tokenizer
-from databourse.warehouse.store import Warehouse, append, insert_query, materialise
+from databourse.warehouse.store import Warehouse, append, insert_query
 
 
 def count_tokens(

@@ -20,6 +20,7 @@ from databourse.market.board import Board
 from databourse.market.clearing_sql import ClearedBoard, clear_board
 from databourse.market.lmsr import FloatArray
 from databourse.market.standardisation import IntArray
+from databourse.queries import query_rows
 from databourse.refresh.settings import (
     document_prior,
     market_liquidity,
@@ -34,7 +35,6 @@ from databourse.selection.greedy import BoolArray, BudgetKind, costs_within, ran
 from databourse.selection.limits import GroupLimits
 from databourse.selection.sampling import Drawn, draw_within_budget
 from databourse.selection.sweep import SweepRow, budget_grid, sweep_budgets
-from databourse.warehouse.store import query_rows
 
 Vectors = Callable[[IntArray], NDArray[np.float32]]
 """Positions of documents on a board to their unit vectors, shape (n, dimension)."""

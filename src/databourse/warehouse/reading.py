@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from databourse.errors import ConfigError, IntegrityError, WarehouseLockedError
-from databourse.queries import query_files
+from databourse.queries import query_files, query_rows
 from databourse.warehouse.lock import holder_of
-from databourse.warehouse.store import SCHEMA_VERSION, query_rows
+from databourse.warehouse.store import SCHEMA_VERSION
 from databourse.warehouse.texts import TextStore
 
 

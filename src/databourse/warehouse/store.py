@@ -7,7 +7,6 @@ pass its path around and ask for it (`held_warehouse`).
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from databourse.errors import IntegrityError, UnknownNameError, WarehouseLockedError
-from databourse.queries import query, query_files
+from databourse.queries import query, query_files, query_rows, used_parameters
 from databourse.warehouse.boards import sweep_boards
 from databourse.warehouse.lock import writer_lock
 from databourse.warehouse.texts import TextStore
@@ -94,13 +93,6 @@ class Warehouse:
             cursor.close()
 
 
-def query_rows(
-    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
-) -> pa.Table:
-    """Return what a named query selects on a cursor, as Arrow."""
-    return cursor.sql(query(name), params=_used(name, parameters)).to_arrow_table()
-
-
 def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int:
     """Append Arrow rows to a table, columns matched by name; return how many.
 
@@ -129,23 +121,8 @@ def insert_query(
     """Insert what a named query selects into a table, columns matched by name; return how many."""
     _check_table(table)
     statement = f"insert into {table} by name {query(name, n_traders=n_traders)}"
-    count: int = cursor.execute(statement, _used(name, parameters)).fetchall()[0][0]
+    count: int = cursor.execute(statement, used_parameters(name, parameters)).fetchall()[0][0]
     return count
-
-
-def materialise(
-    cursor: duckdb.DuckDBPyConnection,
-    name: str,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    n_traders: int | None = None,
-) -> None:
-    """Make a named query a temporary table of its own name, for the cursor alone.
-
-    `n_traders` is needed by queries that have one column per trader; see `query`.
-    """
-    statement = f"create or replace temp table {name} as {query(name, n_traders=n_traders)}"
-    cursor.execute(statement, _used(name, parameters)).fetchall()
 
 
 @contextlib.contextmanager
@@ -241,9 +218,3 @@ def _check_table(table: str) -> None:
     if file is None or file.parent.name != "tables":
         known = [name for name, each in query_files().items() if each.parent.name == "tables"]
         raise UnknownNameError("table", table, known, where="sql/tables")
-
-
-def _used(name: str, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters that a query names: DuckDB refuses the others."""
-    named = set(re.findall(r"\$([a-z_]+)", query(name)))
-    return {key: value for key, value in (parameters or {}).items() if key in named}
