@@ -162,9 +162,12 @@ class LiquidityConfig(Section):
         default=None, gt=0, lt=1, description="ESS of a topic's prices / its documents."
     )
     shares: float | None = Field(
-        default=None, gt=0, description="LMSR b: the larger, the less one share moves a price."
+        default=None,
+        ge=1e-9,  # beyond these bounds all prices are one document's, or all are equal
+        le=1e9,
+        description="LMSR b: the larger, the less one share moves a price.",
     )
-    by_topic: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    by_topic: dict[str, Annotated[float, Field(ge=1e-9, le=1e9)]] = Field(
         default={}, description="Exceptions: topic to a number of the same kind."
     )
 
@@ -273,7 +276,10 @@ class SelectionConfig(Section):
     """How the budget is spent."""
 
     length_bias: float = Field(
-        default=1.0, description="Exponent of the length in price per token: 0 ignores length."
+        default=1.0,
+        ge=-10,
+        le=10,
+        description="Exponent of the length in price per token: 0 ignores length.",
     )
     method: Literal["greedy", "sample"] = Field(
         default="greedy",
