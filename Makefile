@@ -43,6 +43,7 @@ sql: setup
 
 bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
 	$(BIN)/python -m benchmarks.market.compare_clearing
+	$(BIN)/python -m benchmarks.market.compare_clearing --documents 10000000 --rounds 3
 	$(BIN)/python -m benchmarks.market.time_price
 	$(BIN)/python -m benchmarks.write_tables
 
