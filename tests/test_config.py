@@ -146,3 +146,162 @@ def test_unknown_names_survive_pickling():
     error = UnknownNameError("signal", "raritty", ["rarity", "length"], where="signals")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
     assert str(error) == "unknown signal 'raritty' in signals; did you mean 'rarity'?"
+
+
+SOURCES = [{"name": name, "path": "rows.jsonl", "text": "{text}"} for name in ("web", "news")]
+
+
+@pytest.mark.parametrize(
+    ("market", "expected"),
+    [
+        ({"liquidity": {}}, "needs exactly one of effective_share, shares"),
+        (
+            {"liquidity": {"shares": 1, "effective_share": 0.3}},
+            "needs exactly one of effective_share, shares",
+        ),
+        (
+            {"liquidity": {"shares": 0.9e-9}},
+            "market.liquidity.shares: input should be greater than or equal to 0.000000001, got",
+        ),
+        ({"liquidity": {"shares": 1.1e9}}, "less than or equal to 1000000000"),
+        ({"liquidity": {"shares": float("inf")}}, "finite number"),
+        ({"liquidity": {"effective_share": 1}}, "should be less than 1"),
+        (
+            {"liquidity": {"effective_share": 0.3, "by_topic": {"a": 0.2, "b": 1.0}}},
+            "market.liquidity.by_topic.b must be an effective share below 1, got 1.0",
+        ),
+        (
+            {"liquidity": {"shares": 2, "by_topic": {"a": 0}}},
+            "market.liquidity.by_topic.a: input should be greater than or equal to 0.000000001",
+        ),
+        ({"liquidity": {"shares": 2, "by_topic": {"a": 2e9}}}, "less than or equal to 1000000000"),
+        (
+            {"liquidity": {"shares": 2, "by_topic": {"a": float("nan")}}},
+            "market.liquidity.by_topic",
+        ),
+        ({"liquidity": {"shares": 2, "by_topic": {"a": float("inf")}}}, "finite number"),
+        ({"topic_mass": {"power": 1.5}}, "less than or equal to 1"),
+        ({"topic_mass": "heavy"}, "market.topic_mass"),
+        ({"prior": "length"}, "market.prior"),
+        ({"prior": {"sources": {}}}, "market.prior.sources"),
+        ({"prior": {"sources": {"web": 0}}}, "greater than 0"),
+        (
+            {"prior": {"sources": {"web": 2, "newz": 1}}},
+            "market.prior.sources names the unknown source 'newz'; did you mean 'news'?",
+        ),
+        ({"weights": {"rarity": 1}}, "expected rarity, uncertainty; got rarity"),
+        ({"weights": {"rarity": 0, "uncertainty": 0}}, "market.weights are all 0"),
+        ({"weights": {"rarity": -1, "uncertainty": 1}}, "greater than or equal to 0"),
+        (
+            {"traders": {"risk_aversion": 1}},
+            "market.traders with risk_aversion need market.liquidity.shares",
+        ),
+        (
+            {"traders": {"risk_aversion": 0}, "liquidity": {"shares": 1}},
+            "market.traders.risk_aversion: input should be greater than 0",
+        ),
+        (
+            {"traders": {"risk_aversion": 1, "confidence": 0}, "liquidity": {"shares": 1}},
+            "market.traders.confidence: input should be greater than 0",
+        ),
+        (
+            {"traders": {"risk_aversion": 1, "order": ["rarity"]}, "liquidity": {"shares": 1}},
+            (
+                "market.traders.order must name every signal once: expected rarity, uncertainty; "
+                "got rarity"
+            ),
+        ),
+        (
+            {
+                "traders": {"risk_aversion": 1, "order": ["rarity", "rarity"]},
+                "liquidity": {"shares": 1},
+            },
+            "got rarity, rarity",
+        ),
+    ],
+)
+def test_a_market_that_cannot_be_is_refused_with_its_key(write, market, expected):
+    assert expected in error_of(write(sources=SOURCES, market=market))
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"method": "lottery"}, "selection.method"),
+        ({"rule": "jump"}, "selection.rule"),
+        ({"length_bias": 10.5}, "selection.length_bias: input should be less than or equal to 10"),
+        ({"length_bias": -10.5}, "greater than or equal to -10"),
+        ({"diversity": -0.1}, "selection.diversity: input should be greater than or equal to 0"),
+        ({"topic_floor": 1.01}, "less than or equal to 1"),
+        ({"topic_floor": -0.01}, "greater than or equal to 0"),
+        ({"topic_cap": 0.99}, "greater than or equal to 1"),
+        ({"topic_floor": {"a": 0}}, "greater than 0"),
+        ({"source_cap": {"web": 1.5}}, "less than or equal to 1"),
+        (
+            {"source_floor": {"newz": 0.1}},
+            "selection.source_floor names the unknown source 'newz'; did you mean 'news'?",
+        ),
+        (
+            {"source_cap": {"web": 0.1, "wab": 0.1}},
+            "selection.source_cap names the unknown source 'wab'; did you mean 'web'?",
+        ),
+        ({"method": "sample", "topic_floor": 0.1}, "selection.topic_floor is for method greedy"),
+        ({"method": "sample", "topic_cap": 2}, "selection.topic_cap is for method greedy"),
+        ({"method": "sample", "source_floor": 0.1}, "selection.source_floor is for method greedy"),
+        ({"method": "sample", "source_cap": 2}, "selection.source_cap is for method greedy"),
+        ({"method": "sample", "diversity": 0.1}, "selection.diversity is for method greedy"),
+        ({"method": "sample", "best_single": True}, "selection.best_single is for method greedy"),
+        ({"method": "sample", "rule": "stop"}, "selection.rule is for method greedy"),
+        (
+            {"best_single": True, "diversity": 1},
+            "remove it or selection.diversity",
+        ),
+        ({"best_single": True, "topic_cap": 2}, "remove it or selection.topic_cap"),
+        ({"best_single": True, "source_floor": {"web": 0.5}}, "or selection.source_floor"),
+    ],
+)
+def test_a_selection_that_cannot_be_is_refused_with_its_key(write, selection, expected):
+    assert expected in error_of(write(sources=SOURCES, selection=selection))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"market": {"liquidity": {"shares": 1e-9, "by_topic": {"a": 1e9}}}},
+        {"selection": {"length_bias": -10}},
+        {"market": {"liquidity": {"effective_share": 0.9, "by_topic": {"a": 0.999}}}},
+        {"market": {"prior": {"sources": {"web": 1e-6}}}},
+        {
+            "market": {
+                "liquidity": {"shares": 1},
+                "traders": {"risk_aversion": 1, "order": ["rarity", "uncertainty"]},
+            }
+        },
+        {"market": {"weights": {"rarity": 0, "uncertainty": 1}}},
+        {"selection": {"topic_floor": 1, "topic_cap": 1, "diversity": 2, "rule": "stop"}},
+        {"selection": {"source_floor": {"web": 1}, "source_cap": {"news": 0.01}}},
+        {"selection": {"method": "sample", "topic_floor": 0, "diversity": 0, "length_bias": 0}},
+        {"selection": {"best_single": True, "rule": "stop", "topic_floor": 0}},
+    ],
+)
+def test_markets_and_selections_at_the_edge_of_their_domain_are_taken(write, tmp_path, sections):
+    config = load_config(write(sources=SOURCES, **sections))
+    again = tmp_path / "again.yaml"
+    again.write_text(config_yaml(config))
+
+    assert load_config(again) == config
+    assert config_digest(config) != config_digest(load_config(write(sources=SOURCES)))
+
+
+def test_without_market_and_selection_every_new_setting_is_off(write):
+    config = load_config(write())
+    market, selection = config.market, config.selection
+
+    assert (market.prior, market.traders, market.liquidity.by_topic) == (
+        "uniform",
+        "fixed_orders",
+        {},
+    )
+    assert (selection.method, selection.rule, selection.best_single) == ("greedy", "skip", False)
+    assert (selection.diversity, selection.topic_floor, selection.source_floor) == (0, 0, 0)
+    assert selection.topic_cap is selection.source_cap is None

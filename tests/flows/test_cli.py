@@ -48,7 +48,9 @@ def test_help_lists_the_commands_and_starts_quickly(databourse):
     assert seconds < 10  # a guard against heavy imports; the promise of 1 s is measured elsewhere
 
 
-@pytest.mark.parametrize("command", ["demo", "init", "validate", "run", "price", "explain", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "init", "validate", "run", "price", "explain", "doctor"]
+)
 def test_every_command_has_an_example(databourse, command):
     assert f"Example: databourse {command}" in databourse(command, "--help").stdout
 

@@ -90,12 +90,19 @@ def test_show_says_what_was_bought_how_and_at_which_price(pool):
         assert line in lines
 
 
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {key: without_nulls(each) for key, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 def test_show_prints_the_content_of_manifest_json(pool):
     shown = json.loads(run("show", pool, "--json").stdout)
     written = json.loads((pool / "v000001" / "manifest.json").read_text())
 
     del written["self_sha256"]
-    assert shown == written
+    assert without_nulls(shown) == without_nulls(written)  # what came later is null in old ones
+    assert set(written) <= set(shown)
 
 
 def test_list_shows_pools_and_versions(pool):

@@ -6,7 +6,7 @@ import pytest
 
 from databourse.errors import InputError
 from databourse.manifests import manifest_identity
-from databourse.manifests.model import Budget, MarketRecord
+from databourse.manifests.model import Budget, MarketRecord, SelectionRecord
 from databourse.manifests.shards import canonical_documents
 
 RULES = {
@@ -134,3 +134,77 @@ def test_rows_out_of_order_and_no_rows_are_refused(table):
         manifest_identity([table, table.slice(4)], **RULES)
     with pytest.raises(InputError, match="at least one table"):
         manifest_identity([], **RULES)
+
+
+SELECTION = SelectionRecord(
+    method="greedy",
+    rule="skip",
+    best_single=False,
+    diversity=0.0,
+    topic_floor=0.0,
+    topic_cap=None,
+    source_floor=0.0,
+    source_cap=None,
+)
+
+
+def test_the_settings_of_the_selection_are_a_part_of_the_documented_line():
+    table = pa.table({name: pa.array([], pa.string()) for name in ("document_id", "source", "label",
+                      "tokens", "topic", "log_price", "log_price_per_token", "rank", "weight",
+                      "prompt_characters")})  # fmt: skip
+    line = (
+        "databourse-manifest-1\n"
+        '{"budget":{"amount":60.0,"kind":"tokens","limit_documents":null,"limit_tokens":60},'
+        '"market":{"length_bias":1.0,"liquidity":{"shares":2},"prior":"tokens",'
+        '"topic_mass":"balanced","traders":{"risk_aversion":2.0},"weights":{"rarity":1.0}},'
+        '"pool":"gazette","selection":{"best_single":false,"diversity":0.0,"method":"greedy",'
+        '"rule":"skip","source_cap":null,"source_floor":0.0,"topic_cap":null,"topic_floor":0.0},'
+        '"snapshot_id":"5eed","text":false,"tokenizer_id":"ab12","traders":[]}\n'
+    )
+    market = RULES["market"].model_copy(
+        update={"prior": "tokens", "traders": {"risk_aversion": 2.0}}
+    )
+
+    found = identity(table, market=market, selection=SELECTION)
+    assert found == hashlib.sha256(line.encode("utf-8")).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "sample"},
+        {"rule": "stop"},
+        {"best_single": True},
+        {"diversity": 0.5},
+        {"topic_floor": 0.5},
+        {"topic_floor": {"0": 0.5}},
+        {"topic_cap": 1.5},
+        {"source_floor": {"gazette": 0.1}},
+        {"source_cap": 2.0},
+    ],
+)
+def test_one_changed_setting_of_the_selection_changes_the_identity(table, change):
+    changed = SELECTION.model_copy(update=change)
+
+    assert identity(table, selection=changed) != identity(table, selection=SELECTION)
+
+
+def test_an_absent_selection_is_left_out_and_is_not_that_of_the_defaults(table):
+    assert identity(table, selection=None) == identity(table)
+    assert identity(table, selection=SELECTION) != identity(table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prior": "uniform"},
+        {"prior": {"sources": {"gazette": 2.0}}},
+        {"traders": "fixed_orders"},
+        {"traders": {"risk_aversion": 1.0}},
+    ],
+)
+def test_prior_and_traders_are_a_part_of_the_identity_where_they_are_recorded(table, change):
+    changed = RULES["market"].model_copy(update=change)
+
+    assert identity(table, market=changed) != identity(table)
+    assert identity(table, market=RULES["market"].model_copy()) == identity(table)

@@ -177,3 +177,61 @@ def test_shards_hold_at_most_the_rows_asked_for_and_row_groups_are_bounded(made,
     assert pq.read_metadata(paths[1]).num_rows == 2
     with pytest.raises(InputError, match="shard_rows must be > 0"):
         write_shards(many, tmp_path, shard_rows=0)
+
+
+def with_probabilities(documents, values, weights):
+    """Return documents as a sample, with inclusion probabilities and weights."""
+    documents = documents.append_column("weight", pa.array(weights))
+    return documents.append_column("inclusion_probability", pa.array(values, pa.float64()))
+
+
+def test_a_sample_keeps_its_inclusion_probabilities_beside_the_weights(made):
+    given = with_probabilities(
+        made.documents(), [0.125, 0.25, 0.5, 1.0, 2.0**-60], [8.0, 4.0, 2.0, 1.0, 2.0**60]
+    )
+    found = canonical_documents(given)
+
+    place = COLUMNS.index("prompt_characters")
+    assert found.column_names == [*COLUMNS[:place], "inclusion_probability", *COLUMNS[place:]]
+    by_id = dict(
+        zip(
+            given["document_id"].to_pylist(),
+            given["inclusion_probability"].to_pylist(),
+            strict=True,
+        )
+    )
+    assert {row["document_id"]: row["inclusion_probability"] for row in found.to_pylist()} == by_id
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.0, r"inclusion_probability must be in \(0, 1\], got 0(\.0)? for document"),
+        (-0.0, r"must be in \(0, 1\]"),
+        (-0.5, r"must be in \(0, 1\], got -0.5"),
+        (1.0000000000000002, r"must be in \(0, 1\], got 1"),
+        (math.nan, "inclusion_probability must be finite, got nan"),
+        (None, "inclusion_probability is null in 1 rows"),
+    ],
+)
+def test_a_probability_that_is_none_is_refused_with_the_row(made, value, message):
+    with pytest.raises(InputError, match=message):
+        canonical_documents(
+            with_probabilities(made.documents(), [0.5, 0.5, value, 0.5, 0.5], [2.0] * 5)
+        )
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.9999999, 4.0000001])
+def test_a_weight_that_is_not_the_inverse_of_the_probability_is_refused(made, weight):
+    given = with_probabilities(made.documents(), [0.25] * 5, [4.0, 4.0, 4.0, weight, 4.0])
+
+    with pytest.raises(InputError, match="weight must be 1 / inclusion_probability, got"):
+        canonical_documents(given)
+
+
+@pytest.mark.parametrize("probability", [1 / 3, 0.1, 1 - 2.0**-53, 3 * 2.0**-53])
+def test_a_weight_may_be_off_by_the_rounding_of_a_division(made, probability):
+    weights = [1 / probability, (1 / probability) * (1 + 2.0**-52)] + [1 / probability] * 3
+    given = with_probabilities(made.documents(), [probability] * 5, weights)
+
+    assert canonical_documents(given).num_rows == 5

@@ -1,6 +1,7 @@
 import shutil
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -293,3 +294,113 @@ def test_a_missing_place_version_or_protocol_is_one_clear_error(published, tmp_p
     (tmp_path / "holiday" / "photo.jpg").write_bytes(b"")
     with pytest.raises(ManifestError, match="holds no manifest"):
         verify(tmp_path / "holiday")
+
+
+def limits_in(parts, limits):
+    """Return topics or sources with floors and caps by name."""
+    return [part | limits.get(part.get("topic", part.get("source")), {}) for part in parts]
+
+
+def limited(made, root, limits, *, kind="tokens"):
+    """Publish, and forge floors and caps by name of topic or source into the manifest."""
+    budget = {"kind": kind, "amount": 60, f"limit_{kind}": 60}
+    path = made.publish(root, facts=made.facts(budget=budget)).path
+    content = unseal((path / "manifest.json").read_bytes())
+    forged(path, **{key: limits_in(content[key], limits) for key in ("topics", "sources")})
+    return path
+
+
+def problems_of(path):
+    return [str(problem) for problem in verify(path).problems]
+
+
+# Bought: topic 0 22 tokens in 2 documents, topic 1 33 in 3, topic 2 none;
+# source gazette 32 tokens in 3 documents, source letters 23 in 2.
+@pytest.mark.parametrize(
+    ("kind", "limits", "problem"),
+    [
+        ("tokens", {"0": {"floor": 23}}, "spends 22 on '0', below its floor of 23"),
+        ("tokens", {"0": {"floor": 22, "cap": 22}}, None),
+        ("tokens", {"1": {"cap": 32}}, "spends 33 on '1', above its cap of 32"),
+        ("tokens", {"2": {"floor": 1}}, "spends 0 on '2', below its floor of 1"),
+        ("tokens", {"2": {"floor": 0, "cap": 0}}, None),
+        ("tokens", {"1": {"cap": 0}}, "spends 33 on '1', above its cap of 0"),
+        (
+            "tokens",
+            {"letters": {"floor": 24}},
+            "spends 23 on 'letters', below its floor of 24",
+        ),
+        (
+            "tokens",
+            {"gazette": {"cap": 31}},
+            "spends 32 on 'gazette', above its cap of 31",
+        ),
+        ("tokens", {"gazette": {"floor": 32, "cap": 32}}, None),
+        ("documents", {"0": {"floor": 3}}, "spends 2 on '0', below its floor of 3"),
+        ("documents", {"0": {"floor": 2, "cap": 2}}, None),
+        (
+            "documents",
+            {"gazette": {"cap": 2}},
+            "spends 3 on 'gazette', above its cap of 2",
+        ),
+    ],
+)
+def test_floors_and_caps_that_do_not_hold_are_found(made, tmp_path, kind, limits, problem):
+    path = limited(made, tmp_path, limits, kind=kind)
+
+    assert problems_of(path) == ([] if problem is None else [f"manifest.json: {problem}"])
+
+
+def test_every_broken_limit_is_named(made, tmp_path):
+    limits = {"0": {"floor": 30}, "1": {"cap": 1}, "letters": {"cap": 9}}
+
+    assert len(problems_of(limited(made, tmp_path, limits))) == 3
+
+
+def test_what_breaks_a_limit_is_not_published(made, tmp_path):
+    topics = limits_in(made.facts().model_dump()["topics"], {"0": {"floor": 23}})
+
+    with pytest.raises(IntegrityError, match="spends 22 on '0', below its floor of 23"):
+        made.publish(tmp_path, facts=made.facts(topics=topics))
+    assert not (tmp_path / "gazette" / "v000001").exists()
+
+
+def test_settings_of_the_selection_cannot_be_forged(made, tmp_path):
+    selection = {
+        "method": "greedy",
+        "rule": "skip",
+        "best_single": False,
+        "diversity": 0.0,
+        "topic_floor": 0.5,
+        "topic_cap": None,
+        "source_floor": 0.0,
+        "source_cap": None,
+    }
+    path = made.publish(tmp_path, facts=made.facts(selection=selection)).path
+    assert verify(path).ok
+    for change in ({"topic_floor": 0.25}, {"method": "sample"}, {"topic_cap": 2.0}):
+        forged(path, selection=selection | change)
+        assert "manifest_id is" in problems_of(path)[0]
+    forged(path, selection=None)
+    assert "manifest_id is" in problems_of(path)[0]
+    forged(path, selection=selection)
+    assert verify(path).ok
+
+
+def test_a_probability_out_of_range_is_found_behind_right_digests(made, tmp_path):
+    given = made.documents()
+    given = given.append_column("inclusion_probability", pa.array([0.5] * 5))
+    given = given.append_column("weight", pa.array([2.0] * 5))
+    path = made.publish(tmp_path, documents=given).path
+    assert verify(path).ok
+
+    shard = path / "documents-00000.parquet"
+    table = pq.read_table(shard)
+    place = table.column_names.index("inclusion_probability")
+    field = table.schema.field("inclusion_probability")
+    pq.write_table(table.set_column(place, field, pa.array([0.5, 1.5])), shard)
+    shards = unseal((path / "manifest.json").read_bytes())["shards"]
+    shards[0] |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
+    forged(path, shards=shards)
+
+    assert "inclusion_probability must be in (0, 1], got 1.5" in problems_of(path)[0]

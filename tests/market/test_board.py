@@ -97,3 +97,53 @@ def test_a_board_needs_its_columns_a_row_and_a_trader():
         board_of(table().drop_columns(["signal_rarity", "signal_length"]))
     with pytest.raises(InputError, match="0 documents"):
         board_of(table().slice(0, 0))
+
+
+def test_leaving_traders_out_keeps_everything_else():
+    board = board_of(table())
+    kept = board.of_traders(["rarity", "rarity"])
+
+    assert kept.traders == ("rarity",)
+    assert kept.signals["rarity"] is board.signals["rarity"]
+    assert kept.document_ids.to_pylist() == board.document_ids.to_pylist()
+    assert (kept.topics, kept.sources) == (board.topics, board.sources)
+    assert kept.topic_index.tolist() == board.topic_index.tolist()
+    assert kept.source_index.tolist() == board.source_index.tolist()
+    assert kept.tokens.tolist() == board.tokens.tolist()
+    assert kept.n_documents == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokens": pa.array([1, None, 3])},
+        {"tokens": ["5", "6", "7"]},
+        {"signal_rarity": pa.array([1.0, None, 2.0])},
+        {"topic": pa.array(["x", None, "y"]).dictionary_encode()},
+    ],
+)
+def test_what_is_missing_or_no_number_is_refused(changes):
+    with pytest.raises(InputError):
+        board_of(table(**changes))
+
+
+def test_tokens_and_signals_of_any_width_become_whole_numbers_and_doubles():
+    board = board_of(
+        table(
+            tokens=pa.array([5, 6, 7], pa.uint16()),
+            signal_rarity=pa.array([0.5, 1.5, 2.5], pa.float32()),
+        )
+    )
+
+    assert board.tokens.dtype == np.int64
+    assert board.signals["rarity"].dtype == np.float64
+    assert board.signals["rarity"].tolist() == [0.5, 1.5, 2.5]
+
+
+def test_names_are_in_order_of_their_code_points():
+    board = board_of(table(topic=["é", "Z", "a"], source=["10", "9", "😀"]))
+
+    assert board.topics == ("Z", "a", "é")
+    assert board.topic_index.tolist() == [2, 0, 1]
+    assert board.sources == ("10", "9", "😀")
+    assert board.source_index.tolist() == [0, 1, 2]

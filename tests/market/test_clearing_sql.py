@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from databourse.errors import ContractViolation, InputError
@@ -391,3 +392,245 @@ def test_mart_holds_what_the_prices_table_stores(bourse):
     for name in schema.names:
         assert ranked.field(name).type == schema.field(name).type, name
     assert isinstance(ranked.field("contributions").type, pa.MapType)
+
+
+def board_table_of(values, topic_index, tokens):
+    """Return the table of a board whose documents are numbered."""
+    n_documents = len(tokens)
+    return pa.table(
+        {
+            "document_id": [f"{position:08d}" for position in range(n_documents)],
+            "source": ["source"] * n_documents,
+            "topic": [f"topic-{topic:04d}" for topic in topic_index],
+            "tokens": tokens,
+            **{f"signal_{trader:02d}": column for trader, column in enumerate(values.T)},
+        }
+    )
+
+
+def both_markets(connection, *, values, topic_index, tokens=None, weights=None, **choices):
+    """Return the books and prices of both markets, under the same choices."""
+    tokens = np.arange(1, len(values) + 1) if tokens is None else tokens
+    weights = np.arange(1.0, values.shape[1] + 1) if weights is None else weights
+    choices = {
+        "liquidity": 0.5,
+        "topic_mass": "proportional",
+        "length_bias": 1.0,
+        **choices,
+    }
+    board = board_of(board_table_of(values, topic_index, tokens))
+    by_name = dict(zip(board.traders, weights.tolist(), strict=True))
+    in_sql = clear_board(connection, board, weights=by_name, **choices)
+    in_python = clear_market(
+        values=values, topic_index=topic_index, tokens=tokens, weights=weights, **choices
+    )
+    return in_sql, in_python
+
+
+N = 600
+NORMAL = np.random.default_rng(20).normal(size=(N, 3))
+TOPIC_OF = np.sort(np.r_[np.arange(5), np.random.default_rng(21).integers(0, 5, N - 5)])
+WIDE_PRIOR = 10.0 ** np.random.default_rng(22).uniform(-6, 6, N)
+WIDEST_PRIOR = 10.0 ** np.random.default_rng(23).uniform(-149, 149, N)
+
+
+def one_outlier(n_documents, noise, offset=0.0):
+    values = noise * np.random.default_rng(24).normal(size=(n_documents, 1))
+    values[7] = 1.0
+    return offset + values
+
+
+NASTY = {
+    "beside 1e12": {"values": 1e12 + 1e4 * NORMAL},
+    "just not constant beside 1e12": {"values": 1e12 + 1.01e3 * np.tanh(NORMAL)},
+    "rounding noise beside 1e12": {"values": 1e12 + NORMAL},
+    "both ends of the doubles": {"values": 1.79e308 * np.tanh(NORMAL)},
+    "the upper end of the doubles": {"values": 1.4e308 + 0.39e308 * np.tanh(NORMAL)},
+    "subnormal": {"values": 1e-310 * NORMAL},
+    "just not constant beside 0": {"values": 2e-290 * NORMAL},
+    "constant in one topic": {"values": np.where(TOPIC_OF[:, None] == 2, 0.3, NORMAL)},
+    "one trader": {"values": NORMAL[:, :1]},
+    "twelve traders": {"values": np.random.default_rng(25).normal(size=(N, 12))},
+    "traders of weight 0": {"values": NORMAL, "weights": np.array([0.0, 1.0, 0.0])},
+    "topics of one document": {"values": NORMAL, "topic_index": np.arange(N)},
+    "topics of one document, by share": {
+        "values": NORMAL,
+        "topic_index": np.arange(N),
+        "liquidity": EffectiveShare(0.3),
+        "prior": WIDE_PRIOR,
+    },
+    "a wide prior": {"values": NORMAL, "prior": WIDE_PRIOR},
+    "the widest prior, by share": {
+        "values": NORMAL,
+        "prior": WIDEST_PRIOR,
+        "liquidity": EffectiveShare(0.02),
+    },
+    "next to no liquidity": {"values": NORMAL, "liquidity": 1e-310},
+    "next to no liquidity, a wide prior": {
+        "values": NORMAL,
+        "liquidity": 1e-310,
+        "prior": WIDE_PRIOR,
+    },
+    "boundless liquidity, a wide prior": {
+        "values": NORMAL,
+        "liquidity": 1e300,
+        "prior": WIDE_PRIOR,
+    },
+    "books beyond the doubles": {"values": NORMAL, "liquidity": 1.7e308},
+    "a liquidity for each topic": {
+        "values": NORMAL,
+        "liquidity": [1e-310, 1e300, EffectiveShare(0.2), 1e-5, 3.0],
+        "prior": WIDE_PRIOR,
+    },
+    "risk-averse": {
+        "values": NORMAL,
+        "liquidity": [1e-3, 1e300, 0.2, 1.0, 3.0],
+        "traders": RiskAverse(2.0, 0.7, (2, 0, 1)),
+        "prior": WIDE_PRIOR,
+    },
+    "the largest orders of the smallest signals": {
+        "values": 2e-290 * NORMAL,
+        "liquidity": 500.0,
+        "traders": RiskAverse(0.001, 1.9, (0, 1, 2)),
+    },
+    "long documents": {
+        "values": NORMAL,
+        "tokens": np.random.default_rng(26).integers(1, 2**62, N),
+        "length_bias": 1.5,
+    },
+    "prices per token without decimals": {"values": NORMAL, "length_bias": 1e291},
+    "one outlier": {
+        "values": one_outlier(100_000, 1e-6),
+        "topic_index": np.zeros(100_000, dtype=int),
+        "liquidity": 0.01,
+    },
+    "one outlier far away": {
+        "values": one_outlier(100_000, 1e-7, offset=1e8),
+        "topic_index": np.zeros(100_000, dtype=int),
+        "liquidity": EffectiveShare(0.5),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_the_markets_agree_where_numbers_are_at_their_worst(open_bourse, name):
+    choices = {"topic_index": TOPIC_OF, **NASTY[name]}
+    in_sql, in_python = both_markets(open_bourse(2).connection, **choices)
+    exact = {"rtol": 1e-9, "atol": 1e-9}
+
+    for column in ("log_price", "log_price_per_token"):
+        np.testing.assert_allclose(
+            getattr(in_sql, column), getattr(in_python, column), err_msg=column, **exact
+        )
+    for entry in ("liquidity", "worst_case_loss", "effective_sample_size", "entropy"):
+        found = [getattr(topic, entry) for topic in in_sql.summary.topics]
+        np.testing.assert_allclose(found, getattr(in_python, entry), err_msg=entry, **exact)
+    for topic, cost in zip(in_sql.summary.topics, in_python.cost, strict=True):
+        # with a prior, the cost is what is left of b ln(1 + little)
+        assert topic.cost == pytest.approx(cost, rel=1e-9, abs=1e-9 + 1e-15 * topic.liquidity)
+    for entry in ("mean", "spread", "shares_per_spread"):
+        found = [getattr(each, entry) for each in in_sql.summary.topic_traders]
+        expected = getattr(in_python, entry).ravel()
+        np.testing.assert_allclose(found, expected, err_msg=entry, rtol=1e-9, atol=0)
+
+
+def test_prices_per_token_are_rounded_to_twelve_decimals_in_both_markets(open_bourse):
+    choices = {"values": NORMAL, "topic_index": TOPIC_OF, "length_bias": 0.1}
+    for market in both_markets(open_bourse(1).connection, **choices):
+        found = market.log_price_per_token
+
+        assert found.tolist() == [round(each, 12) for each in found.tolist()]
+        exact = market.log_price - 0.1 * np.log(np.arange(1, N + 1))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=0.51e-12)
+        assert (found != exact).any()
+
+
+def bits_of(cleared):
+    books = [
+        tuple(getattr(topic, entry) for entry in ("cost", "effective_sample_size", "entropy"))
+        for topic in cleared.summary.topics
+    ]
+    scales = [(each.mean, each.spread) for each in cleared.summary.topic_traders]
+    return cleared.log_price.tobytes(), cleared.log_price_per_token.tobytes(), books, scales
+
+
+def test_a_board_read_in_pieces_has_the_same_bits_for_any_threads(open_bourse, tmp_path):
+    pool = random_pool(300_000, 30, 3, seed=31)  # more documents than DuckDB takes at a time
+    table = board_table_of(pool["values"], pool["topic_index"], pool["tokens"])
+    path = tmp_path / "board.parquet"
+    pq.write_table(table, path, row_group_size=70_001)
+    with pq.ParquetFile(path, read_dictionary=["topic", "source"]) as file:
+        pieces = pa.concat_tables([file.read_row_group(group) for group in range(5)])
+    choices = {
+        "weights": {f"{trader:02d}": trader + 1.0 for trader in range(3)},
+        "liquidity": 0.4,
+        "topic_mass": "balanced",
+        "length_bias": 0.7,
+        "prior": np.random.default_rng(32).lognormal(size=300_000),
+    }
+    first = bits_of(clear_board(open_bourse(1).connection, board_of(table), **choices))
+
+    for threads in (1, 2, 4):
+        connection = open_bourse(threads).connection
+        connection.execute("set preserve_insertion_order = false").fetchall()
+        assert bits_of(clear_board(connection, board_of(pieces), **choices)) == first
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_board_with_values_that_are_not_finite_is_refused_as_it_is(open_bourse, bad):
+    values = NORMAL.copy()
+    values[[3, 9, 27, 500], 1] = bad
+    board = board_of(board_table_of(values, TOPIC_OF, np.arange(1, N + 1)))
+
+    with pytest.raises(ContractViolation, match="the values of trader 01 are finite") as caught:
+        clear_board(
+            open_bourse().connection,
+            board,
+            weights=dict.fromkeys(board.traders, 1.0),
+            liquidity=1.0,
+            topic_mass="proportional",
+            length_bias=1.0,
+        )
+    assert caught.value.failing_rows == 4
+    assert list(caught.value.example_ids) == ["00000003", "00000009", "00000027"]
+
+
+def test_a_board_with_an_empty_document_is_refused(open_bourse):
+    tokens = np.arange(N)
+
+    with pytest.raises(InputError, match=r"at least 1 token, got 0 at position 0"):
+        both_markets(open_bourse().connection, values=NORMAL, topic_index=TOPIC_OF, tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"prior": np.ones(N - 1)}, "prior must be one weight for each of 600"),
+        ({"prior": np.zeros(N)}, "prior weights must be > 0"),
+        ({"traders": RiskAverse(1.0, 1.0, (0, 1))}, "must name each of 3 traders"),
+        (
+            {"traders": RiskAverse(1.0, 1.0, (0, 1, 2)), "liquidity": EffectiveShare(0.3)},
+            "effective share",
+        ),
+    ],
+)
+def test_priors_and_traders_outside_their_domain_are_refused(open_bourse, choices, message):
+    board = board_of(board_table_of(NORMAL, TOPIC_OF, np.arange(1, N + 1)))
+    arguments = {"liquidity": 1.0, "topic_mass": "balanced", "length_bias": 0.0, **choices}
+
+    with pytest.raises(InputError, match=message):
+        clear_board(
+            open_bourse().connection,
+            board,
+            weights=dict.fromkeys(board.traders, 1.0),
+            **arguments,
+        )
+
+
+def test_one_connection_clears_one_board_after_another(open_bourse):
+    connection = open_bourse().connection
+    choices = {"values": NORMAL, "topic_index": TOPIC_OF, "prior": WIDE_PRIOR}
+    alone = both_markets(connection, **choices)[0]
+    both_markets(connection, values=NORMAL[:50, :1], topic_index=np.zeros(50, dtype=int))
+
+    assert bits_of(both_markets(connection, **choices)[0]) == bits_of(alone)

@@ -276,19 +276,24 @@ def _without_negative_zeros(table: pa.Table) -> pa.Table:
 def _range_problem(table: pa.Table) -> str | None:
     import pyarrow.compute as pc
 
-    floors: dict[str, tuple[Any, str]] = {
-        "tokens": (pc.less(table.column("tokens"), 1), "must be >= 1"),
-        "rank": (pc.less(table.column("rank"), 1), "must be >= 1"),
-        "weight": (pc.less_equal(table.column("weight"), 0.0), "must be > 0"),
-        "price": (pc.less(table.column("price"), 0.0), "must be >= 0"),
-        "price_per_token": (pc.less(table.column("price_per_token"), 0.0), "must be >= 0"),
-        "document_id": (pc.equal(table.column("document_id"), ""), "must not be empty"),
-    }
+    price, per_token = table.column("price"), table.column("price_per_token")
+    weight = table.column("weight")
+    rules: list[tuple[str, Any, str]] = [
+        ("tokens", pc.less(table.column("tokens"), 1), "must be >= 1"),
+        ("rank", pc.less(table.column("rank"), 1), "must be >= 1"),
+        ("weight", pc.less_equal(weight, 0.0), "must be > 0"),
+        ("price", pc.less(price, 0.0), "must be >= 0"),
+        ("price_per_token", pc.less(per_token, 0.0), "must be >= 0"),
+        ("document_id", pc.equal(table.column("document_id"), ""), "must not be empty"),
+    ]
     if "inclusion_probability" in table.column_names:
         probability = table.column("inclusion_probability")
         is_none = pc.or_(pc.less_equal(probability, 0.0), pc.greater(probability, 1.0))
-        floors["inclusion_probability"] = (is_none, "must be in (0, 1]")
-    for name, (is_bad, rule) in floors.items():
+        rules.append(("inclusion_probability", is_none, "must be in (0, 1]"))
+        difference = pc.abs(pc.subtract(pc.multiply(probability, weight), 1.0))
+        is_other = pc.greater(difference, 1e-12)  # the rounding of a division is far below
+        rules.append(("weight", is_other, "must be 1 / inclusion_probability"))
+    for name, is_bad, rule in rules:
         bad = table.filter(is_bad)
         if bad.num_rows:
             value, where = bad.column(name)[0], bad.column("document_id")[0]

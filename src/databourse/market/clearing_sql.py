@@ -3,6 +3,7 @@
 Queries run one after another, each into a temporary table of its own name, on the caller's cursor.
 Every sum is over whole numbers, so neither the number of threads nor the order in which rows are
 stored changes a bit of the result. Traders have one column each (see `databourse.queries`).
+Equal to `clear_market` within 1e-9; the cost under a prior within 1e-9 + 1e-15 b.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The refresh and the what-if of `databourse price` both trade here, so that they 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -160,7 +161,7 @@ def sweep(session: Session, config: RefreshConfig, *, vectors: Vectors) -> list[
     def buy_again(budget: int) -> tuple[BoolArray, float | None]:
         return bought[budget].is_bought, bought[budget].marginal_log_price_per_token
 
-    return sweep_budgets(
+    rows = sweep_budgets(
         sorted(bought),
         buy=buy_again,
         log_price=session.cleared.log_price,
@@ -170,6 +171,9 @@ def sweep(session: Session, config: RefreshConfig, *, vectors: Vectors) -> list[
         topic_index=session.board.topic_index,
         n_topics=len(session.board.topics),
     )
+    if config.selection.method == "sample":  # no price is one that a document must beat
+        return [dataclasses.replace(row, marginal_log_price_per_token=None) for row in rows]
+    return rows
 
 
 def stored_vectors(cursor: duckdb.DuckDBPyConnection, board: Board, encoder_id: str) -> Vectors:
