@@ -98,6 +98,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
     market = _done(stages, clear_market(run, ids, signal_ids))
+    _check(run, stages, "board", path=market.values["board"], snapshot_id=snapshot_id)
     _check(run, stages, "prices", snapshot_id=snapshot_id)
     return _publish(run, stages, ids, signal_ids, market)
 

@@ -56,11 +56,18 @@ create table manifest_rows as
 select
     document_id, 'src' as source, 'f.jsonl#0' as locator, null::varchar as label, tokens, topic,
     exp(log_price) as price, log_price, exp(log_price_per_token) as price_per_token,
-    log_price_per_token, price_rank as rank, 1.0::double as weight, 1.0::double as inclusion_probability,
-    null::bigint as prompt_characters, 0.5::double as contribution_rare, 'some text' as text
+    log_price_per_token, price_rank as rank, 1.0::double as weight,
+    1.0::double as inclusion_probability, null::bigint as prompt_characters,
+    0.5::double as contribution_rare, 'some text' as text
 from prices where run_id = 'run' and is_selected order by document_id;
+create table board_rows as
+select
+    document_id, 'src' as source, topic, tokens, 0.5::double as signal_good,
+    log_price::double as signal_rare
+from prices where run_id = 'run' order by document_id;
 """
 PARAMETERS = {
+    "board": {"snapshot_id": "snap"},
     "documents": {"run_id": "run"},
     "embeddings": {"encoder_id": "enc", "snapshot_id": "snap"},
     "topics": {"topics_id": "top", "snapshot_id": "snap"},
@@ -94,8 +101,8 @@ def judge(warehouse, contracts, tmp_path):
 
     def judged(name, **choices):
         parameters = PARAMETERS[name] | choices.pop("parameters", {})
-        if name == "manifest":
-            parameters = {"path": write_manifest(warehouse, tmp_path)} | parameters
+        if name in FILES:
+            parameters = {"path": FILES[name](warehouse, tmp_path)} | parameters
         contract = choices.pop("contract", contracts[name])
         return check_contract(warehouse.cursor(), contract, parameters, **choices)
 
@@ -110,3 +117,13 @@ def write_manifest(warehouse, folder):
             f"copy (from manifest_rows order by document_id {rows}) to '{path}' (format parquet)"
         )
     return str(folder / "documents-*.parquet")
+
+
+def write_board(warehouse, folder):
+    """Write board_rows into a file, in their order; return its path."""
+    path = folder / "board.parquet"
+    warehouse.execute(f"copy board_rows to '{path}' (format parquet)")
+    return str(path)
+
+
+FILES = {"board": write_board, "manifest": write_manifest}

@@ -9,10 +9,12 @@ import pytest
 from databourse.contracts import check_contract, compile_suite, enforce, load_contract
 from databourse.contracts.suite import sql_rules
 from databourse.errors import ContractViolation, InputError, UnknownNameError
+from databourse.market.board import board_of
 from databourse.queries import query
+from databourse.warehouse.boards import board_path, store_board
 
 A, B, C, D = (letter * 32 for letter in "abcd")
-NAMES = ("documents", "embeddings", "manifest", "prices", "signals", "topics")
+NAMES = ("board", "documents", "embeddings", "manifest", "prices", "signals", "topics")
 NOT_OTHER = "select * from {} where {} is distinct from 'other'"
 
 
@@ -43,7 +45,30 @@ def bought(change, which=B):
     return where("manifest_rows", change, which, run="")
 
 
+def board(change, which=B):
+    return where("board_rows", change, which, run="")
+
+
 FAULTS = [
+    fault("board", {"source.required": [A], "topic.required": [A], "tokens.required": [B],
+                    "source.length": [C], "topic.length": [C], "tokens.range": [C]},
+          board("source = null, topic = null", A) + ";" + board("tokens = null") + ";"
+          + board("source = '', topic = '', tokens = 0", C)),
+    fault("board", "document_id.required", board("document_id = null"), ["null"],
+          also=["snapshot_is_covered"]),
+    fault("board", "document_id.pattern",
+          board(f"document_id = '{B}\n'")
+          + ";" + where("snapshots", f"document_id = '{B}\n'", B, run=""), [f"{B}\n"]),
+    fault("board", "primary_key",
+          board(f"document_id = '{A}'") + f"; delete from snapshots where document_id = '{B}'",
+          [A, A]),
+    fault("board", "rows", "delete from board_rows; delete from snapshots", ["0 rows"]),
+    fault("board", "finite", board("signal_good = null") + ";" + board("signal_rare = 'nan'", C),
+          [B, C]),
+    fault("board", "documents_ascend",
+          f"update board_rows set document_id = case document_id when '{A}' then '{B}' "
+          f"when '{B}' then '{A}' else document_id end", [A]),
+    fault("board", "snapshot_is_covered", board(f"document_id = '{B[:-1]}c'"), [B, f"{B[:-1]}c"]),
     fault("documents", "run_id.required", pool("run_id = null"), [B],
           relation=NOT_OTHER.format("pool_documents", "run_id")),
     fault("documents", "run_id.length", pool("run_id = ''"), [B],
@@ -242,6 +267,7 @@ def test_a_fault_breaks_its_rule_and_no_other(  # noqa: PLR0917 - one fault has 
 
 
 CHUNKED = {
+    "board": board(f"document_id = '{A}', tokens = 0, signal_good = null", C),
     "documents": pool("tokens = 0") + ";" + pool(f"document_id = '{A}', label = 'x'", C),
     "embeddings": f"insert into embeddings values ('{B}', 'enc', null)",
     "topics": where("topics", f"document_id = '{A}', topic = ''", C, run=""),
@@ -307,6 +333,8 @@ def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):
         ("prices", "update prices set shares = '{}' where run_id = 'run' and", "-inf"),
         ("signals", "update signals set value = '{}' where signal_id = 'rare' and", "nan"),
         ("manifest", "update manifest_rows set price = '{}' where", "nan"),
+        ("board", "update board_rows set signal_good = '{}' where", "inf"),
+        ("board", "update board_rows set signal_rare = '{}' where", "nan"),
         ("embeddings", "update embeddings set vector = ['{}'::float, 1] where", "nan"),
         ("embeddings", "update embeddings set vector = ['{}'::float, 1] where", "-inf"),
     ],
@@ -360,6 +388,47 @@ def test_a_manifest_without_text_or_traders_passes_or_cannot_be_judged(warehouse
     assert "could not be judged" in named(result, "contributions_are_finite").observed
 
 
+def test_a_board_of_no_trader_cannot_be_judged(warehouse, judge):
+    warehouse.execute("alter table board_rows drop column signal_good")
+    assert failed(judge("board")) == set()
+
+    warehouse.execute("alter table board_rows drop column signal_rare")
+    result = judge("board")
+
+    assert failed(result) == {"finite"}
+    assert "could not be judged" in named(result, "finite").observed
+
+
+def test_the_order_of_a_board_is_that_of_its_file_across_row_groups(warehouse, judge, tmp_path):
+    warehouse.execute("delete from board_rows; delete from snapshots")
+    warehouse.execute(
+        "insert into board_rows select format('{:032x}', i), 'src', 'one', 9, 0.5, 0.5 "
+        "from range(6000) as numbers (i)"
+    )
+    warehouse.execute("insert into snapshots select 'snap', document_id from board_rows")
+    path = tmp_path / "groups.parquet"
+    turned = "order by (document_id >= format('{:032x}', 2048)) desc, document_id"
+    found = []
+    for order in ("order by document_id", turned):
+        warehouse.execute(
+            f"copy (from board_rows {order}) to '{path}' (format parquet, row_group_size 2048)"
+        )
+        found.append(judge("board", parameters={"path": str(path)}))
+
+    assert failed(found[0]) == set()
+    assert failed(found[1]) == {"documents_ascend"}
+    assert named(found[1], "documents_ascend").example_ids == (f"{0:032x}",)
+
+
+def test_a_stored_board_keeps_its_contract(warehouse, judge, tmp_path):
+    board_id = store_board(tmp_path, board_of(warehouse.sql("from board_rows").to_arrow_table()))
+
+    result = judge("board", parameters={"path": str(board_path(tmp_path, board_id))})
+
+    assert failed(result) == set()
+    assert result.rows == 3
+
+
 @pytest.mark.parametrize("chunk_rows", [4, 500_000])
 def test_examples_are_the_smallest_ids_whatever_the_order_of_rows(warehouse, judge, chunk_rows):
     ids = [f"{number:032x}" for number in range(9)]
@@ -385,6 +454,7 @@ def test_the_same_rows_in_another_order_give_the_same_text(warehouse, judge):
 
 
 TYPES = [
+    ("board", "board_rows", "signal_rare", "FLOAT", "DOUBLE"),
     ("embeddings", "embeddings", "vector", "DOUBLE[]", "FLOAT[]"),
     ("prices", "prices", "contributions", "MAP(VARCHAR, FLOAT)", "MAP(VARCHAR, DOUBLE)"),
     ("manifest", "manifest_rows", "contribution_rare", "FLOAT", "DOUBLE"),

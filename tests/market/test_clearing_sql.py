@@ -448,6 +448,7 @@ NASTY = {
     "the upper end of the doubles": {"values": 1.4e308 + 0.39e308 * np.tanh(NORMAL)},
     "subnormal": {"values": 1e-310 * NORMAL},
     "just not constant beside 0": {"values": 2e-290 * NORMAL},
+    "just constant beside 0": {"values": np.copysign(1e-290, NORMAL)},
     "constant in one topic": {"values": np.where(TOPIC_OF[:, None] == 2, 0.3, NORMAL)},
     "one trader": {"values": NORMAL[:, :1]},
     "twelve traders": {"values": np.random.default_rng(25).normal(size=(N, 12))},

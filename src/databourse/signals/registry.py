@@ -18,6 +18,8 @@ from databourse.signals.specification import SignalParameters, SignalSpec
 
 SIGNALS: dict[str, str] = {
     "diversity": "databourse.signals.diversity",
+    "el2n": "databourse.signals.el2n",
+    "information_entropy": "databourse.signals.information_entropy",
     "length": "databourse.signals.length",
     "neighbour_agreement": "databourse.signals.neighbour_agreement",
     "rarity": "databourse.signals.rarity",

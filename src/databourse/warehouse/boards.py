@@ -22,6 +22,11 @@ _ROW_GROUP_DOCUMENTS = 262_144
 _NAMES = ["source", "topic"]
 
 
+def board_path(warehouse_root: Path, board_id: str) -> Path:
+    """Return where the board of that id is, stored or not."""
+    return warehouse_root / FOLDER / f"{board_id}.parquet"
+
+
 def store_board(warehouse_root: Path, board: Board) -> str:
     """Write a board, unless it is there; return its id, the sha256 of the file.
 
@@ -42,7 +47,7 @@ def store_board(warehouse_root: Path, board: Board) -> str:
     with staging.open("rb") as stream:
         os.fsync(stream.fileno())
     board_id = file_sha256(staging)
-    staging.replace(_path(warehouse_root, board_id))
+    staging.replace(board_path(warehouse_root, board_id))
     return board_id
 
 
@@ -52,7 +57,7 @@ def load_board(warehouse_root: Path, board_id: str) -> Board:
     Raises:
         IntegrityError: its file is missing, truncated or edited; names it.
     """
-    path = _path(warehouse_root, board_id)
+    path = board_path(warehouse_root, board_id)
     remedy = "refresh the pool again: the board is written anew"
     if not path.is_file():
         raise IntegrityError(f"board {path} is missing; {remedy}")
@@ -74,7 +79,3 @@ def _read(path: Path) -> pa.Table:
     # not pq.read_table: that imports pyarrow.dataset and pandas, which takes longer than reading
     with pq.ParquetFile(path, read_dictionary=_NAMES, memory_map=True) as file:
         return file.read(use_threads=False)  # with threads their start takes longer than the work
-
-
-def _path(warehouse_root: Path, board_id: str) -> Path:
-    return warehouse_root / FOLDER / f"{board_id}.parquet"
