@@ -1,0 +1,249 @@
+"""Language models on disk: any causal transformers folder, and the reference models we save.
+
+Only safetensors weights are read, no code that comes with a model is run, and a folder is never
+completed from the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from databourse.digests import canonical_json, digest_of, file_sha256
+from databourse.encoders.locations import HubId, fetch, locate
+from databourse.encoders.silence import without_loading_bar
+from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
+from databourse.errors import ConfigError, IntegrityError, MissingExtraError
+from databourse.language_models.model import LanguageModel, import_torch, prepared_model
+from databourse.language_models.tokenizer import ModelTokenizer, read_tokenizer
+from databourse.language_models.training import CurvePoint, TrainedModel, TrainingSettings
+from databourse.tokenization import TOKENIZER_FILE
+
+TRAINING_FILE = "training.json"
+"""What a saved reference model carries beside its weights: how it came about, and digests."""
+
+_REVISION = 1  # of scoring: raise it when scores change
+_LONGEST_CONTEXT = 1 << 31  # a config without a limit may say 10^30
+
+
+def load_language_model(name: str, *, device: str = "cpu", root: Path = Path()) -> LanguageModel:
+    """Return the causal language model of a name.
+
+    Args:
+        name: a model folder (relative ones start at `root`), or a hub id `owner/name` or
+            `owner/name@revision`.
+        device: "cpu", or a torch device such as "cuda" or "cuda:1".
+        root: folder of the config.
+
+    Raises:
+        UnknownNameError: the name is of neither form.
+        ConfigError: the model or the device cannot be used.
+        MissingExtraError: a package is missing.
+        TransientError: the hub failed.
+    """
+    place = locate(name, kind="language model", known=[], root=root)
+    if isinstance(place, HubId):
+        return load_model_folder(fetch(place, MODEL_PATTERNS), name=str(place), device=device)
+    return load_model_folder(place, name="local", device=device)
+
+
+def load_model_folder(folder: Path, *, name: str, device: str) -> LanguageModel:
+    """Return the model of a transformers folder with a tokenizer.json.
+
+    Args:
+        folder: with config.json, safetensors weights and tokenizer.json.
+        name: what the model_id begins with; the digest of the folder's files follows.
+        device: a torch device.
+
+    Raises:
+        ConfigError: the folder is not such a model, it wants to run code, lacks weights, says not
+            what stands before a text, or the device is missing.
+        MissingExtraError: a package is missing.
+    """
+    check_model_folder(folder)
+    tokenizer = read_tokenizer(folder)
+    module = _read_module(folder, device)
+    version = importlib.metadata.version("torch")
+    device_type = str(next(module.parameters()).device.type)
+    return prepared_model(
+        module,
+        tokenizer,
+        model_id=(
+            f"{name}@{folder_fingerprint(folder)[:16]}/torch-{version}-{device_type}/r{_REVISION}"
+        ),
+        start_token_id=_start_token_id(folder, tokenizer, module),
+        context_tokens=_context_tokens(folder, module),
+    )
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return the digest of every file of a model that decides its numbers."""
+    files = {file for pattern in MODEL_PATTERNS for file in folder.rglob(pattern)}
+    return digest_of(
+        {
+            str(file.relative_to(folder)): file_sha256(file)
+            for file in files
+            if file.name != TRAINING_FILE
+        }
+    )
+
+
+def save_trained_model(trained: TrainedModel, folder: Path) -> None:
+    """Write a reference model: weights as safetensors, config, tokenizer.json and training.json.
+
+    Args:
+        trained: the model.
+        folder: created; training.json is written last, so a folder with one is complete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    module: Any = trained.model.module
+    with without_loading_bar():
+        module.save_pretrained(str(folder))
+    (folder / TOKENIZER_FILE).write_text(trained.model.tokenizer.to_json(), encoding="utf-8")
+    record = {
+        "fingerprint": trained.fingerprint,
+        "model_id": trained.model.model_id,
+        "start_token_id": trained.model.start_token_id,
+        "settings": dataclasses.asdict(trained.settings),
+        "curve": [_point_as_json(point) for point in trained.curve],
+        "n_documents": trained.n_documents,
+        "files": folder_fingerprint(folder),
+    }
+    (folder / TRAINING_FILE).write_text(canonical_json(record) + "\n", encoding="utf-8")
+
+
+def load_trained_model(folder: Path, *, device: str = "cpu") -> TrainedModel:
+    """Return a reference model as `save_trained_model` wrote it.
+
+    Raises:
+        ConfigError: the folder holds no such model.
+        IntegrityError: its files are not those that were written.
+        MissingExtraError: a package is missing.
+    """
+    file = folder / TRAINING_FILE
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} has no {TRAINING_FILE}: not a reference model") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise IntegrityError(f"{file} is damaged: {error}; train the model again") from error
+    found = folder_fingerprint(folder)
+    if found != record.get("files"):
+        raise IntegrityError(
+            f"the files of {folder} have digest {found}, expected {record.get('files')}: the model "
+            "was truncated or changed; train it again"
+        )
+    settings = TrainingSettings(**record["settings"])
+    model = prepared_model(
+        _read_module(folder, device),
+        read_tokenizer(folder),
+        model_id=record["model_id"],
+        start_token_id=record["start_token_id"],
+        context_tokens=settings.context_tokens,
+    )
+    curve = tuple(_point_from_json(point) for point in record["curve"])
+    return TrainedModel(model, record["fingerprint"], settings, curve, record["n_documents"])
+
+
+def _point_as_json(point: CurvePoint) -> dict[str, float | None]:
+    fields = dataclasses.asdict(point)
+    finite = {name: value for name, value in fields.items() if math.isfinite(value)}
+    return {name: finite.get(name) for name in fields}
+
+
+def _point_from_json(point: dict[str, Any]) -> CurvePoint:
+    """Return a point; JSON knows neither the NaN before the first step nor infinity."""
+    train_loss = point["train_loss"]
+    return CurvePoint(
+        step=point["step"],
+        tokens=point["tokens"],
+        train_loss=math.nan if train_loss is None else train_loss,
+        held_out_loss=math.inf if point["held_out_loss"] is None else point["held_out_loss"],
+    )
+
+
+def _read_module(folder: Path, device: str) -> Any:  # noqa: ANN401 - transformers' model
+    torch = import_torch()
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("transformers", "pipeline", "language models") from error
+    try:
+        with without_loading_bar():
+            automatic: Any = transformers.AutoModelForCausalLM
+            module, report = automatic.from_pretrained(
+                str(folder),
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{folder} cannot be loaded as a causal language model: {_first_line(error)}"
+        ) from error
+    lacking = sorted([*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])])
+    if lacking:
+        raise ConfigError(
+            f"{folder} lacks weights of a causal language model, for example {lacking[0]}; "
+            "expected one that was saved with its head"
+        )
+    try:
+        return module.eval().to(device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        raise ConfigError(
+            f"device {device!r} cannot be used by torch: {_first_line(error)}"
+        ) from error
+
+
+def _start_token_id(folder: Path, tokenizer: ModelTokenizer, module: Any) -> int:  # noqa: ANN401
+    """Return what stands before a text: its beginning token, else its end token."""
+    names = _tokenizer_names(folder / "tokenizer_config.json")
+    for kind in ("bos_token", "eos_token"):
+        from_config = getattr(module.config, f"{kind}_id", None)
+        if isinstance(from_config, list):
+            from_config = next(iter(from_config), None)
+        named = tokenizer.id_of(names[kind]) if kind in names else None
+        found = named if named is not None else from_config
+        if found is not None:
+            return int(found)
+    raise ConfigError(
+        f"{folder} says not which token begins a text; set bos_token_id in its config.json"
+    )
+
+
+def _tokenizer_names(file: Path) -> dict[str, str]:
+    """Return the special tokens that a tokenizer_config.json names, by kind."""
+    if not file.is_file():
+        return {}
+    try:
+        parsed = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{file} is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{file} is not a tokenizer's config: expected an object")
+    tokens = {kind: parsed.get(kind) for kind in ("bos_token", "eos_token")}
+    names = {
+        kind: token.get("content") if isinstance(token, dict) else token
+        for kind, token in tokens.items()
+    }
+    return {kind: name for kind, name in names.items() if isinstance(name, str)}
+
+
+def _context_tokens(folder: Path, module: Any) -> int:  # noqa: ANN401 - transformers' model
+    limit = getattr(module.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or not 1 <= limit < _LONGEST_CONTEXT:
+        raise ConfigError(
+            f"{folder} says not how many tokens it reads; set max_position_embeddings in its "
+            "config.json"
+        )
+    return limit
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,253 @@
+"""Losses and entropies of documents under a language model, in one pass.
+
+A document's scores may not depend on which documents are scored with it: batches have shapes that
+depend on the document alone, as in `databourse.encoders.encoder`, each is computed by one thread,
+and sums over tokens are taken in double precision, in order, window by window.
+
+A prompt and its completion are tokenized apart, so a completion is the same tokens with and without
+its prompt, and the start token stands before both: no first token is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
+from databourse.errors import InputError, IntegrityError
+from databourse.language_models.model import (
+    LanguageModel,
+    Precision,
+    check_precision,
+    import_torch,
+    losses_and_entropies,
+)
+from databourse.language_models.windows import Window, check_window, windows_of
+from databourse.progress import ProgressReport, silent
+
+FloatArray = npt.NDArray[np.float64]
+
+_TEXTS_AT_ONCE = 8_192  # bounds the memory of tokens and batches in flight
+_CPU_PLAN = BatchPlan(batch_tokens=1_024, length_multiple=8)
+_GPU_PLAN = BatchPlan(batch_tokens=32_768, length_multiple=32)
+_MOST_LOGITS = 1 << 28  # of a batch, where they cannot be made in chunks: 1 GiB
+
+
+@dataclass(frozen=True)
+class DocumentScores:
+    """What a language model says of documents.
+
+    Attributes:
+        token_counts: tokens scored per document, shape (n,), int64; 0 for an empty text.
+        loss_sums: sum of their losses, nats, shape (n,), >= 0.
+        entropy_sums: sum of the entropies before them, nats, shape (n,), >= 0.
+    """
+
+    token_counts: npt.NDArray[np.int64]
+    loss_sums: FloatArray
+    entropy_sums: FloatArray
+
+    @property
+    def mean_losses(self) -> FloatArray:
+        """Return the mean loss per token, nats, shape (n,); NaN where there is no token."""
+        return _means(self.loss_sums, self.token_counts)
+
+    @property
+    def mean_entropies(self) -> FloatArray:
+        """Return the mean entropy of the next token, nats, shape (n,); NaN without a token.
+
+        EUDS calls it generative entropy; that it is the mean over positions is a reconstruction.
+        """
+        return _means(self.entropy_sums, self.token_counts)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One window of one document, ready to be batched."""
+
+    document: int
+    window: Window
+    sequence: npt.NDArray[np.int32]
+
+    @property
+    def inputs(self) -> npt.NDArray[np.int32]:
+        return self.sequence[self.window.first : self.window.end]
+
+
+def score_documents(
+    model: LanguageModel,
+    texts: Sequence[str],
+    *,
+    window_tokens: int,
+    overlap_tokens: int,
+    threads: int,
+    prompts: Sequence[str] | None = None,
+    precision: Precision = "float32",
+    progress: ProgressReport = silent,
+) -> DocumentScores:
+    """Return counts, losses and entropies of texts, one per text, in order.
+
+    Args:
+        model: the language model.
+        texts: what is scored, any texts; one of one token is scored after the start token alone.
+        window_tokens: the most tokens read at once, the start token included.
+        overlap_tokens: the least tokens that are seen before a scored one, where there are as
+            many; 1 to window_tokens. Half of window_tokens doubles the cost of long texts at most.
+        threads: on a CPU, batches computed at a time, >= 1; they change no number.
+        prompts: what stands before each text, seen and not scored; None for nothing.
+        precision: "bfloat16" only on a GPU.
+        progress: told of finished texts.
+
+    Returns:
+        Scores equal to those of each text alone within 1e-5 per token.
+
+    Raises:
+        InputError: a size is outside its domain, a text is not valid Unicode, or there are more or
+            fewer prompts than texts.
+        IntegrityError: a loss is not finite.
+    """
+    check_threads(threads)
+    check_precision(model, precision)
+    check_window(window_tokens, overlap_tokens)
+    if window_tokens > model.context_tokens:
+        raise InputError(
+            f"window_tokens must be <= {model.context_tokens}, the context of {model.model_id}, "
+            f"got {window_tokens!r}"
+        )
+    before = [""] * len(texts) if prompts is None else prompts
+    if len(before) != len(texts):
+        raise InputError(f"expected one prompt per text, got {len(before)} for {len(texts)}")
+    scores = DocumentScores(
+        np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts)), np.zeros(len(texts))
+    )
+    run = _Run(model, window_tokens, overlap_tokens, precision, progress)
+    on_cpu = model.device_type == "cpu"
+    threads_before = import_torch().get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            threads if on_cpu else 1, initializer=_compute_on_one_thread
+        ) as pool:
+            for first in range(0, len(texts), _TEXTS_AT_ONCE):
+                part = slice(first, first + _TEXTS_AT_ONCE)
+                run.add(texts[part], before[part], _part_of(scores, part), pool)
+    finally:
+        import_torch().set_num_threads(threads_before)
+    if not (np.isfinite(scores.loss_sums).all() and np.isfinite(scores.entropy_sums).all()):
+        raise IntegrityError(f"model {model.model_id} gave a loss that is not finite")
+    return scores
+
+
+@dataclass(frozen=True)
+class _Run:
+    model: LanguageModel
+    window_tokens: int
+    overlap_tokens: int
+    precision: Precision
+    progress: ProgressReport
+
+    def add(
+        self,
+        texts: Sequence[str],
+        prompts: Sequence[str],
+        scores: DocumentScores,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """Fill in the scores of some texts."""
+        pieces = self._pieces(texts, prompts)
+        unfinished = np.bincount([each.document for each in pieces], minlength=len(texts))
+        self.progress(int(np.count_nonzero(unfinished == 0)))
+        plan = batch_plan(self.model)
+        batches = plan_batches(
+            [len(each.inputs) for each in pieces], plan, max_tokens=self.window_tokens
+        )
+        sums = np.zeros((len(pieces), 2))
+
+        def compute(batch: Batch) -> list[tuple[float, float]]:
+            return self._sums_of([pieces[each] for each in batch.positions], batch, plan)
+
+        for batch, computed in zip(batches, pool.map(compute, batches), strict=True):
+            sums[list(batch.positions)] = computed
+            documents = [pieces[each].document for each in batch.positions]
+            np.subtract.at(unfinished, documents, 1)
+            self.progress(int(np.count_nonzero(unfinished[np.unique(documents)] == 0)))
+        for piece, (loss, entropy) in zip(pieces, sums, strict=True):
+            scores.token_counts[piece.document] += piece.window.end - piece.window.scored_from
+            scores.loss_sums[piece.document] += loss
+            scores.entropy_sums[piece.document] += entropy
+
+    def _pieces(self, texts: Sequence[str], prompts: Sequence[str]) -> list[_Piece]:
+        encode = self.model.tokenizer.encode
+        start = np.array([self.model.start_token_id], dtype=np.int32)
+        pieces = []
+        for document, (prompt, text) in enumerate(zip(encode(prompts), encode(texts), strict=True)):
+            windows = windows_of(
+                len(prompt) + len(text),
+                window_tokens=self.window_tokens,
+                overlap_tokens=self.overlap_tokens,
+                scored_from=len(prompt),
+            )
+            sequence = np.concatenate([start, prompt, text])
+            pieces += [_Piece(document, window, sequence) for window in windows]
+        return pieces
+
+    def _sums_of(
+        self, pieces: Sequence[_Piece], batch: Batch, plan: BatchPlan
+    ) -> list[tuple[float, float]]:
+        token_ids, _ = padded([piece.inputs.tolist() for piece in pieces], batch, plan)
+        spans = [(piece.window.scored_from, piece.window.end) for piece in pieces]
+        lengths = [end - scored_from for scored_from, end in spans]
+        losses, entropies = losses_and_entropies(
+            self.model,
+            token_ids,
+            rows=np.repeat(np.arange(len(pieces)), lengths),
+            columns=np.concatenate(
+                [
+                    np.arange(scored_from, end) - piece.window.first
+                    for piece, (scored_from, end) in zip(pieces, spans, strict=True)
+                ]
+            ),
+            targets=np.concatenate(
+                [
+                    piece.sequence[scored_from + 1 : end + 1]
+                    for piece, (scored_from, end) in zip(pieces, spans, strict=True)
+                ]
+            ).astype(np.int64),
+            precision=self.precision,
+        )
+        ends = np.cumsum(lengths)[:-1]
+        return [
+            (float(loss.sum()), float(entropy.sum()))
+            for loss, entropy in zip(np.split(losses, ends), np.split(entropies, ends), strict=True)
+        ]
+
+
+def batch_plan(model: LanguageModel) -> BatchPlan:
+    """Return how windows are put together for a model: it decides memory, and no number."""
+    plan = _CPU_PLAN if model.device_type == "cpu" else _GPU_PLAN
+    if model.head == "separate":
+        return plan
+    most_tokens = max(1, _MOST_LOGITS // model.tokenizer.vocabulary_size)
+    return dataclasses.replace(plan, batch_tokens=min(plan.batch_tokens, most_tokens))
+
+
+def _compute_on_one_thread() -> None:
+    """Sums split over threads would depend on how many there are."""
+    import_torch().set_num_threads(1)
+
+
+def _part_of(scores: DocumentScores, part: slice) -> DocumentScores:
+    """Return views of a part: what is written there is written in `scores`."""
+    return DocumentScores(
+        scores.token_counts[part], scores.loss_sums[part], scores.entropy_sums[part]
+    )
+
+
+def _means(sums: FloatArray, counts: npt.NDArray[np.int64]) -> FloatArray:
+    means = np.full(len(sums), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means

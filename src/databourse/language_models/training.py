@@ -1,0 +1,545 @@
+"""The reference language model: a small causal transformer trained on the pool itself.
+
+Documents are packed: each is the start token and its tokens, one after the other in an order that
+is drawn again every epoch, cut into rows of `context_tokens`. Positions begin again at every
+document and at every row, and attention does not cross documents, so training meets texts exactly
+as scoring shows them. The loss is that of every token, and of the start token that ends a document.
+
+Architecture GPT-2 (Radford et al. 2019) without dropout; AdamW with betas 0.9 and 0.95, weight
+decay on matrices, gradients clipped at norm 1, a linear warm-up and a cosine to a tenth of the
+learning rate (Brown et al. 2020, arXiv 2005.14165, appendix B). Sizes, learning rate and stopping
+rule are choices of this package.
+
+On a CPU the same documents, settings, seed, number of threads and versions give the same weights,
+bit for bit; another number of threads sums in another order. The order of the documents changes
+nothing: they are sorted by id first.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.metadata
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from databourse.digests import digest_of, digest_of_lines
+from databourse.encoders.encoder import check_threads
+from databourse.errors import InputError, MissingExtraError
+from databourse.language_models.model import LanguageModel, import_torch, prepared_model
+from databourse.language_models.scoring import score_documents
+from databourse.language_models.tokenizer import START_TOKEN, ModelTokenizer
+from databourse.progress import ProgressReport, silent
+from databourse.seeds import stage_rng, stage_seed
+from databourse.signals.folds import document_folds
+
+if TYPE_CHECKING:
+    import torch
+
+CODE_REVISION = 1
+"""Of architecture, packing and optimisation: raise it when the same inputs give other weights."""
+
+_LIBRARIES = ("torch", "transformers", "numpy")
+_IGNORED = -100  # the target that torch's cross entropy leaves out
+_BETAS, _CLIP_NORM, _LAST_RATE = (0.9, 0.95), 1.0, 0.1
+_HELD_OUT_BUCKETS = 1 << 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the reference model is and how long it learns.
+
+    Attributes:
+        layers: transformer blocks, >= 1.
+        width: size of a state, a multiple of `heads`.
+        heads: attention heads, >= 1.
+        context_tokens: tokens of a row, the longest that the model can read, >= 2.
+        batch_rows: rows per step, >= 1.
+        micro_rows: rows whose logits exist at a time; they bound memory, not what a step is.
+        epochs: the most passes over the documents, >= 1.
+        most_tokens: the most tokens to train on, all passes together, >= 1.
+        learning_rate: the highest, > 0.
+        warmup_share: of the steps, in [0, 1).
+        weight_decay: of matrices, >= 0.
+        held_out_share: of the documents, in (0, 1): not trained on, they say when to stop.
+        held_out_most: the most documents held out, >= 1.
+        evaluations: how often the held-out loss is taken, at even distances, >= 1.
+        patience: evaluations without a lower held-out loss before training stops, >= 1.
+    """
+
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    context_tokens: int = 256
+    batch_rows: int = 16
+    micro_rows: int = 2
+    epochs: int = 3
+    most_tokens: int = 20_000_000
+    learning_rate: float = 3e-3
+    warmup_share: float = 0.05
+    weight_decay: float = 0.1
+    held_out_share: float = 0.05
+    held_out_most: int = 256
+    evaluations: int = 8
+    patience: int = 2
+
+    def __post_init__(self) -> None:
+        counts = ("layers", "width", "heads", "batch_rows", "micro_rows", "epochs", "most_tokens")
+        for name in (*counts, "held_out_most", "evaluations", "patience"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be >= 1, got {getattr(self, name)!r}")
+        if self.width % self.heads:
+            raise InputError(f"width must be a multiple of heads, got {self.width}, {self.heads}")
+        if self.context_tokens < 2:
+            raise InputError(f"context_tokens must be >= 2, got {self.context_tokens!r}")
+        for name, fits in (
+            ("learning_rate", 0 < self.learning_rate < math.inf),
+            ("warmup_share", 0 <= self.warmup_share < 1),
+            ("weight_decay", 0 <= self.weight_decay < math.inf),
+            ("held_out_share", 0 < self.held_out_share < 1),
+        ):
+            if not fits:
+                raise InputError(f"{name} is outside its domain, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation.
+
+    Attributes:
+        step: steps taken.
+        tokens: tokens trained on so far.
+        train_loss: mean loss per token since the last point, nats.
+        held_out_loss: mean loss per token of the held-out documents, nats.
+    """
+
+    step: int
+    tokens: int
+    train_loss: float
+    held_out_loss: float
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A reference model and how it came about.
+
+    Attributes:
+        model: with the weights of the lowest held-out loss.
+        fingerprint: digest of all that decides the weights; known before training.
+        settings: how it was trained.
+        curve: evaluations in order, the first one before any step.
+        n_documents: documents trained on, held-out ones not counted.
+    """
+
+    model: LanguageModel
+    fingerprint: str
+    settings: TrainingSettings
+    curve: tuple[CurvePoint, ...]
+    n_documents: int
+
+
+def training_fingerprint(
+    document_ids: Sequence[str],
+    *,
+    tokenizer: ModelTokenizer,
+    settings: TrainingSettings,
+    seed: int,
+    threads: int,
+    device: str,
+) -> str:
+    """Return the digest of what decides the weights of a model, without training it.
+
+    That is documents (by their ids, which are digests of content), tokenizer, settings, seed, the
+    revision of this code, versions of libraries, device, and threads on a CPU.
+    """
+    return digest_of(
+        {
+            "documents": digest_of_lines(sorted(document_ids)),
+            "tokenizer": tokenizer.tokenizer_id,
+            "settings": dataclasses.asdict(settings),
+            "seed": seed,
+            "revision": CODE_REVISION,
+            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "device": device,
+            "threads": threads if device == "cpu" else 0,
+        }
+    )
+
+
+def train_reference_model(
+    document_ids: Sequence[str],
+    texts: Sequence[str],
+    *,
+    tokenizer: ModelTokenizer,
+    settings: TrainingSettings,
+    seed: int,
+    threads: int,
+    device: str = "cpu",
+    progress: ProgressReport = silent,
+) -> TrainedModel:
+    """Return a causal transformer trained on documents.
+
+    Args:
+        document_ids: distinct, in any order.
+        texts: one per id.
+        tokenizer: with the start token of `train_tokenizer`.
+        settings: what it is and how long it learns.
+        seed: of initial weights and of the order of documents.
+        threads: of torch, on a CPU, >= 1; another number gives other weights.
+        device: "cpu" or a torch device such as "cuda".
+        progress: told of the tokens of each step.
+
+    Raises:
+        InputError: fewer than two documents, ids that repeat, no token to train on, or another
+            number of texts than of ids.
+        MissingExtraError: a package is missing.
+    """
+    check_threads(threads)
+    order = _checked_order(document_ids, texts)
+    sorted_ids = [document_ids[each] for each in order]
+    held_out = _held_out(sorted_ids, settings)
+    kept = [place for place, out in zip(order, held_out, strict=True) if not out]
+    evaluated = [texts[place] for place, out in zip(order, held_out, strict=True) if out]
+    start_token_id = tokenizer.id_of(START_TOKEN)
+    if start_token_id is None:
+        raise InputError(f"the tokenizer has no token {START_TOKEN!r}; train it by train_tokenizer")
+    tokens = tokenizer.encode([texts[place] for place in kept])
+    if not any(len(each) for each in tokens):
+        raise InputError(f"expected texts to train on, got {len(tokens):,} empty ones")
+    fingerprint = training_fingerprint(
+        document_ids,
+        tokenizer=tokenizer,
+        settings=settings,
+        seed=seed,
+        threads=threads,
+        device=device,
+    )
+    torch = import_torch()
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        module = _new_module(tokenizer.vocabulary_size, start_token_id, settings, seed).to(device)
+        model = prepared_model(
+            module,
+            tokenizer,
+            model_id=f"reference@{fingerprint[:16]}",
+            start_token_id=start_token_id,
+            context_tokens=settings.context_tokens,
+        )
+        rows = _PackedRows(tokens, start_token_id, settings.context_tokens)
+        curve = _fit(
+            model,
+            rows,
+            evaluated,
+            settings=settings,
+            seed=seed,
+            threads=threads,
+            progress=progress,
+        )
+    finally:
+        torch.set_num_threads(threads_before)
+    return TrainedModel(model, fingerprint, settings, tuple(curve), len(kept))
+
+
+def train_cross_fitted(
+    document_ids: Sequence[str],
+    texts: Sequence[str],
+    *,
+    folds: int,
+    tokenizer: ModelTokenizer,
+    settings: TrainingSettings,
+    seed: int,
+    threads: int,
+    device: str = "cpu",
+    progress: ProgressReport = silent,
+) -> tuple[TrainedModel, ...]:
+    """Return one model per fold, each trained on the documents of all other folds.
+
+    Folds are those of `document_folds`, so which model scores a document never depends on the
+    others. The tokenizer is one for all, or losses per token could not be compared; it may have
+    seen every document. Cost: folds - 1 times that of one model, per epoch.
+
+    Args and Raises: as `train_reference_model`; folds >= 2.
+    """
+    if folds < 2:
+        raise InputError(f"folds must be >= 2, got {folds!r}")
+    _checked_order(document_ids, texts)
+    fold_of = document_folds(document_ids, folds)
+    models = []
+    for fold in range(folds):
+        others = np.flatnonzero(fold_of != fold).tolist()
+        models.append(
+            train_reference_model(
+                [document_ids[place] for place in others],
+                [texts[place] for place in others],
+                tokenizer=tokenizer,
+                settings=settings,
+                seed=stage_seed(seed, "fold", str(fold)),
+                threads=threads,
+                device=device,
+                progress=progress,
+            )
+        )
+    return tuple(models)
+
+
+def most_training_tokens(n_tokens: int, settings: TrainingSettings) -> int:
+    """Return how many tokens training reads if it does not stop early: what progress adds up to.
+
+    Args:
+        n_tokens: of the documents, their start tokens included.
+        settings: how it is trained.
+    """
+    per_epoch = -(-max(n_tokens - 1, 1) // settings.context_tokens)
+    rows = settings.epochs * -(-per_epoch // settings.batch_rows) * settings.batch_rows
+    return min(rows * settings.context_tokens, settings.most_tokens)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Packed rows, int64, shape (rows, context_tokens) each."""
+
+    inputs: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _PackedRows:
+    """Documents as token ids, packed anew for every epoch; see the module."""
+
+    tokens: Sequence[npt.NDArray[np.int32]]
+    start_token_id: int
+    context_tokens: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of one epoch: every token but the first is a target once."""
+        targets = sum(len(each) + 1 for each in self.tokens) - 1
+        return -(-targets // self.context_tokens)
+
+    def epoch(self, rng: np.random.Generator) -> _Rows:
+        """Return the rows of the documents in an order drawn from `rng`."""
+        start = np.array([self.start_token_id], dtype=np.int32)
+        parts: list[npt.NDArray[np.int32]] = []
+        for place in rng.permutation(len(self.tokens)):
+            parts += [start, self.tokens[place]]
+        stream = np.concatenate(parts).astype(np.int64)
+        begins = np.zeros(len(stream), dtype=np.int64)
+        begins[np.cumsum([0] + [len(part) for part in parts])[:-1:2]] = 1
+        return _packed(stream, begins, self.start_token_id, self.context_tokens)
+
+
+def _packed(
+    stream: npt.NDArray[np.int64],
+    begins: npt.NDArray[np.int64],
+    padding: int,
+    length: int,
+) -> _Rows:
+    """Cut a stream into rows; `begins` is 1 where a document begins."""
+    n_rows = -(-(len(stream) - 1) // length)
+    missing = n_rows * length + 1 - len(stream)
+    tokens = np.concatenate([stream, np.full(missing, padding)])
+    targets = tokens[1:].copy()
+    targets[len(stream) - 1 :] = _IGNORED
+    begin_of_row = np.concatenate([begins, np.zeros(missing, dtype=np.int64)])[:-1]
+    begin_of_row = begin_of_row.reshape(n_rows, length)
+    columns = np.broadcast_to(np.arange(length), (n_rows, length))
+    last_begin = np.maximum.accumulate(np.where(begin_of_row == 1, columns, 0), axis=1)
+    return _Rows(
+        tokens[:-1].reshape(n_rows, length),
+        columns - last_begin,
+        targets.reshape(n_rows, length),
+    )
+
+
+def _batches(
+    rows: _PackedRows, settings: TrainingSettings, rng: np.random.Generator
+) -> Iterator[_Rows]:
+    """Yield the rows of each step, for ever."""
+    while True:
+        epoch = rows.epoch(rng)
+        for first in range(0, len(epoch.inputs), settings.batch_rows):
+            part = slice(first, first + settings.batch_rows)
+            yield _Rows(epoch.inputs[part], epoch.positions[part], epoch.targets[part])
+
+
+def _fit(
+    model: LanguageModel,
+    rows: _PackedRows,
+    evaluated: Sequence[str],
+    *,
+    settings: TrainingSettings,
+    seed: int,
+    threads: int,
+    progress: ProgressReport,
+) -> list[CurvePoint]:
+    """Train a model in place, leave it with its best weights, and return its curve."""
+    torch = import_torch()
+    module: Any = model.module
+    optimizer = _optimizer(module, settings)
+    steps = _number_of_steps(rows.n_rows, settings)
+    evaluated_at = {
+        max(1, round(steps * each / settings.evaluations))
+        for each in range(1, settings.evaluations + 1)
+    }
+    batches = _batches(rows, settings, stage_rng(seed, "order of documents"))
+    held_out = _held_out_loss(model, evaluated, threads)
+    curve = [CurvePoint(0, 0, math.nan, held_out)]
+    best, best_step, weights = held_out, 0, copy.deepcopy(module.state_dict())
+    seen, loss_sum, loss_tokens, worse = 0, 0.0, 0, 0
+    for step in range(1, steps + 1):
+        batch = next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps=steps, settings=settings)
+        module.train()
+        loss_sum += _step(torch, module, optimizer, batch, settings)
+        module.eval()
+        loss_tokens += int(np.count_nonzero(batch.targets != _IGNORED))
+        seen += batch.inputs.size
+        progress(batch.inputs.size)
+        if step not in evaluated_at:
+            continue
+        held_out = _held_out_loss(model, evaluated, threads)
+        curve.append(CurvePoint(step, seen, loss_sum / loss_tokens, held_out))
+        loss_sum, loss_tokens = 0.0, 0
+        worse += 1
+        if held_out < best:
+            best, best_step, worse = held_out, step, 0
+            weights = copy.deepcopy(module.state_dict())
+        if worse >= settings.patience:
+            break
+    if best_step != curve[-1].step:
+        module.load_state_dict(weights)
+    return curve
+
+
+def _step(
+    torch: Any,  # noqa: ANN401 - a module
+    module: Any,  # noqa: ANN401 - transformers' model
+    optimizer: Any,  # noqa: ANN401 - torch's
+    batch: _Rows,
+    settings: TrainingSettings,
+) -> float:
+    """Take one step and return the sum of the losses of its tokens before it."""
+    device = next(module.parameters()).device
+    n_targets = int(np.count_nonzero(batch.targets != _IGNORED))
+    total = 0.0
+    optimizer.zero_grad(set_to_none=True)
+    for first in range(0, len(batch.inputs), settings.micro_rows):
+        part = slice(first, first + settings.micro_rows)
+        inputs, positions, targets = (
+            torch.from_numpy(np.ascontiguousarray(each[part])).to(device)
+            for each in (batch.inputs, batch.positions, batch.targets)
+        )
+        # no attention mask: positions that begin again keep documents apart
+        logits = module(input_ids=inputs, position_ids=positions, use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=_IGNORED
+        )
+        (loss / n_targets).backward()
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(module.parameters(), _CLIP_NORM)
+    optimizer.step()
+    return total
+
+
+def learning_rate(step: int, *, steps: int, settings: TrainingSettings) -> float:
+    """Return the learning rate of a step, 1 to steps: linear warm-up, then a cosine to a tenth."""
+    warmup = round(steps * settings.warmup_share)
+    if step <= warmup:
+        return settings.learning_rate * step / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    return settings.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
+
+
+def _number_of_steps(n_rows: int, settings: TrainingSettings) -> int:
+    within_epochs = settings.epochs * -(-n_rows // settings.batch_rows)
+    within_tokens = settings.most_tokens // (settings.batch_rows * settings.context_tokens)
+    return max(1, min(within_epochs, within_tokens))
+
+
+def _optimizer(module: Any, settings: TrainingSettings) -> Any:  # noqa: ANN401 - torch's
+    parameters = list(module.parameters())
+    groups = [
+        {
+            "params": [each for each in parameters if each.ndim >= 2],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+    ]
+    return import_torch().optim.AdamW(groups, lr=settings.learning_rate, betas=_BETAS)
+
+
+def _held_out_loss(model: LanguageModel, texts: Sequence[str], threads: int) -> float:
+    """Return the mean loss per token of documents, as scoring would find it."""
+    scores = score_documents(
+        model,
+        texts,
+        window_tokens=model.context_tokens,
+        overlap_tokens=max(1, model.context_tokens // 2),
+        threads=threads,
+    )
+    tokens = int(scores.token_counts.sum())
+    return float(scores.loss_sums.sum() / tokens) if tokens else math.inf
+
+
+def _held_out(sorted_ids: Sequence[str], settings: TrainingSettings) -> npt.NDArray[np.bool_]:
+    """Return which documents are held out: those of the lowest hashes, at least one."""
+    share = round(len(sorted_ids) * settings.held_out_share)
+    count = min(max(1, share), settings.held_out_most, len(sorted_ids) - 1)
+    hashes = document_folds([f"held out\x1f{each}" for each in sorted_ids], _HELD_OUT_BUCKETS)
+    chosen = np.zeros(len(sorted_ids), dtype=np.bool_)
+    chosen[np.argsort(hashes, kind="stable")[:count]] = True
+    return chosen
+
+
+def _checked_order(document_ids: Sequence[str], texts: Sequence[str]) -> list[int]:
+    """Return the places of the documents by id."""
+    if len(document_ids) != len(texts):
+        raise InputError(
+            f"expected one text per document_id, got {len(texts):,} for {len(document_ids):,}"
+        )
+    if len(document_ids) < 2:
+        raise InputError(
+            "a language model needs at least two documents, one of them held out; "
+            f"got {len(document_ids)}"
+        )
+    if len(set(document_ids)) != len(document_ids):
+        raise InputError("document_ids must be distinct; some repeat")
+    return sorted(range(len(document_ids)), key=lambda place: document_ids[place])
+
+
+def _new_module(
+    vocabulary_size: int, start_token_id: int, settings: TrainingSettings, seed: int
+) -> torch.nn.Module:
+    """Return an untrained model with tied embeddings; it leaves torch's own seed as it was."""
+    package = import_torch()
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("transformers", "pipeline", "language models") from error
+    config = transformers.GPT2Config(
+        vocab_size=vocabulary_size,
+        n_positions=settings.context_tokens,
+        n_embd=settings.width,
+        n_layer=settings.layers,
+        n_head=settings.heads,
+        activation_function="gelu_pytorch_tanh",  # that of GPT-2, in one kernel
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=start_token_id,
+        eos_token_id=start_token_id,
+        use_cache=False,
+    )
+    with package.random.fork_rng(devices=[]):
+        package.manual_seed(stage_seed(seed, "initial weights"))
+        module: torch.nn.Module = transformers.GPT2LMHeadModel(config)
+    return module

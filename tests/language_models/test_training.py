@@ -1,0 +1,294 @@
+"""The reference model: packing, learning, cross-fitting, identity."""
+
+import copy
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from databourse.errors import InputError
+from databourse.language_models import training
+from databourse.language_models.scoring import score_documents
+from databourse.language_models.tokenizer import train_tokenizer
+from databourse.language_models.training import (
+    TrainingSettings,
+    learning_rate,
+    most_training_tokens,
+    train_cross_fitted,
+    train_reference_model,
+    training_fingerprint,
+)
+from databourse.signals.folds import document_folds
+
+SETTINGS = TrainingSettings(
+    layers=1,
+    width=32,
+    heads=2,
+    context_tokens=32,
+    batch_rows=8,
+    micro_rows=8,
+    epochs=12,
+    learning_rate=1e-2,
+    evaluations=4,
+    patience=4,
+)
+PLANTED = "zyx 83 qwv 19 jkp 57 zzb 64"
+SIZES = {"window_tokens": 32, "overlap_tokens": 16, "threads": 1}
+
+
+def _texts(n=80):
+    rng = np.random.default_rng(0)
+    words = ["rain", "wind", "storm", "cloud", "sun", "frost", "snow", "heat"]
+    return [
+        " ".join(f"the {word} falls" for word in rng.choice(words, rng.integers(3, 8)))
+        for _ in range(n)
+    ]
+
+
+TEXTS = [*_texts(), PLANTED]
+IDS = [f"doc{number:03}" for number in range(len(TEXTS))]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(_texts(), vocabulary_size=300)
+
+
+@pytest.fixture(scope="module")
+def trained(tokenizer):
+    return _train(tokenizer)
+
+
+def _train(tokenizer, order=None, **changes):
+    order = range(len(TEXTS)) if order is None else order
+    return train_reference_model(
+        [IDS[i] for i in order],
+        [TEXTS[i] for i in order],
+        tokenizer=tokenizer,
+        settings=dataclasses.replace(SETTINGS, **changes),
+        seed=5,
+        threads=1,
+    )
+
+
+def test_training_lowers_the_loss_of_what_was_held_out(trained, tokenizer):
+    first, *_, last = trained.curve
+    assert first.step == 0
+    # untrained it is near uniform; the pool has 8 words at every third place
+    assert first.held_out_loss == pytest.approx(math.log(tokenizer.vocabulary_size), abs=0.3)
+    assert min(point.held_out_loss for point in trained.curve) < 2.5
+    assert last.train_loss < 2.5
+    assert trained.n_documents == len(TEXTS) - 4  # 5 % of 81 are held out
+
+
+def test_the_model_kept_is_the_one_of_the_lowest_held_out_loss(tokenizer):
+    # random words: how often each comes can be learnt, what comes next only by heart
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["rain", "wind", "sun", "snow"], 12)) for _ in range(16)]
+    settings = dataclasses.replace(SETTINGS, epochs=80, evaluations=16, patience=3)
+    learnt = train_reference_model(
+        IDS[:16], texts, tokenizer=tokenizer, settings=settings, seed=5, threads=1
+    )
+    losses = [point.held_out_loss for point in learnt.curve]
+    best = int(np.argmin(losses))
+    assert 0 < best == len(losses) - 1 - settings.patience  # it stopped after three worse ones
+    assert len(losses) < 1 + settings.evaluations
+    out = training._held_out(IDS[:16], settings)
+    held_out = [text for text, is_out in zip(texts, out, strict=True) if is_out]
+    scores = score_documents(learnt.model, held_out, **SIZES)
+    found = scores.loss_sums.sum() / scores.token_counts.sum()
+    assert found == pytest.approx(losses[best], abs=1e-6)
+    assert losses[best + 1] > losses[best] + 1e-3
+
+
+def test_the_order_of_documents_changes_no_weight(trained, tokenizer):
+    again = _train(tokenizer, order=np.random.default_rng(1).permutation(len(TEXTS)))
+    assert again.fingerprint == trained.fingerprint
+    assert again.curve[1:] == trained.curve[1:]
+    for name, weights in trained.model.module.state_dict().items():
+        assert np.array_equal(weights.numpy(), again.model.module.state_dict()[name].numpy()), name
+
+
+def test_training_leaves_the_random_state_of_torch_alone(tokenizer):
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)  # no state that an earlier training could have left
+        before = torch.random.get_rng_state()
+        _train(tokenizer, epochs=1)
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_packed_rows_by_hand():
+    # stream 0 5 6 | 0 7 | 0 8 9, rows of 4; targets are the next tokens, the last one is missing
+    rows = training._packed(
+        np.array([0, 5, 6, 0, 7, 0, 8, 9]), np.array([1, 0, 0, 1, 0, 1, 0, 0]), 0, 4
+    )
+    assert rows.inputs.tolist() == [[0, 5, 6, 0], [7, 0, 8, 9]]
+    assert rows.targets.tolist() == [[5, 6, 0, 7], [0, 8, 9, -100]]
+    assert rows.positions.tolist() == [[0, 1, 2, 0], [0, 0, 1, 2]]
+
+
+def test_an_epoch_holds_every_document_once_and_is_drawn_again():
+    documents = [np.arange(10 * first, 10 * first + first) for first in range(1, 8)]
+    packed = training._PackedRows([each.astype(np.int32) for each in documents], 0, 5)
+    rng = np.random.default_rng(0)
+    epochs = [packed.epoch(rng) for _ in range(2)]
+    for epoch in epochs:
+        targets = epoch.targets[epoch.targets != -100]
+        stream = [0, *targets.tolist()]
+        ends = [i for i, token in enumerate(stream) if token == 0] + [len(stream)]
+        found = [stream[i + 1 : j] for i, j in itertools.pairwise(ends)]
+        assert sorted(found) == [each.tolist() for each in documents]
+        assert len(epoch.inputs) == packed.n_rows
+    assert epochs[0].inputs.tolist() != epochs[1].inputs.tolist()
+
+
+def test_a_packed_document_is_predicted_as_if_it_were_alone(trained):
+    import torch
+
+    module = trained.model.module
+    one, other = [0, 70, 71, 72], [0, 90, 91]
+    packed = torch.tensor([one + other])
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]])
+    with torch.no_grad():
+        together = module(input_ids=packed, position_ids=positions).logits[0]
+        alone = [module(input_ids=torch.tensor([each])).logits[0] for each in (one, other)]
+        blended = module(input_ids=packed).logits[0]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(blended[4:], alone[1], atol=1e-2)
+
+
+def test_a_step_learns_packed_documents_as_if_each_had_its_own_row(trained):
+    packed = training._Rows(
+        np.array([[0, 70, 71, 0, 90, 91]]),
+        np.array([[0, 1, 2, 0, 1, 2]]),
+        np.array([[70, 71, 0, 90, 91, -100]]),
+    )
+    apart = training._Rows(
+        np.array([[0, 70, 71], [0, 90, 91]]),
+        np.array([[0, 1, 2], [0, 1, 2]]),
+        np.array([[70, 71, 0], [90, 91, -100]]),
+    )
+    import torch
+
+    losses, weights = [], []
+    for rows in (packed, apart):
+        module = copy.deepcopy(trained.model.module)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        losses.append(training._step(torch, module, optimizer, rows, SETTINGS))
+        weights.append(torch.cat([each.detach().flatten() for each in module.parameters()]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_document_is_unseen_by_the_model_of_its_fold_and_known_to_the_other(tokenizer):
+    # the planted text is short and alone of its kind, so it is repeated under other ids
+    ids = list(IDS)
+    fold = int(document_folds([ids[-1]], 2)[0])
+    copies = [
+        each
+        for each in (f"copy{number}" for number in range(60))
+        if document_folds([each], 2)[0] == fold
+    ]
+    twin = "vqx 28 zkj 40 bzw 93 qqy 71"  # of the same kind, in nobody's training
+    models = train_cross_fitted(
+        [*ids, *copies],
+        [*TEXTS, *[PLANTED] * len(copies)],
+        folds=2,
+        tokenizer=tokenizer,
+        settings=SETTINGS,
+        seed=5,
+        threads=1,
+    )
+    own, other = models[fold], models[1 - fold]
+    losses = {
+        name: score_documents(each.model, [PLANTED, twin], **SIZES).mean_losses
+        for name, each in (("own", own), ("other", other))
+    }
+    assert losses["other"][0] < 1.0  # it saw it
+    assert losses["own"][0] > 4.0  # it did not:
+    assert losses["own"][0] == pytest.approx(losses["own"][1], rel=0.25)  # as any such text
+
+
+def test_the_fingerprint_changes_with_each_input(tokenizer):
+    base = {
+        "tokenizer": tokenizer,
+        "settings": SETTINGS,
+        "seed": 1,
+        "threads": 1,
+        "device": "cpu",
+    }
+    changes = [
+        {"tokenizer": train_tokenizer(_texts(), vocabulary_size=265)},
+        {"settings": dataclasses.replace(SETTINGS, width=64)},
+        {"seed": 2},
+        {"threads": 2},
+        {"device": "cuda"},
+    ]
+    prints = [training_fingerprint(IDS, **{**base, **change}) for change in [{}, *changes]]
+    prints.append(training_fingerprint(IDS[1:], **base))
+    assert len(set(prints)) == len(prints)
+    assert training_fingerprint(IDS[::-1], **base) == prints[0]
+
+
+def test_the_fingerprint_changes_with_code_and_libraries(tokenizer, monkeypatch):
+    def fingerprint():
+        return training_fingerprint(
+            IDS, tokenizer=tokenizer, settings=SETTINGS, seed=1, threads=1, device="cpu"
+        )
+
+    before = fingerprint()
+    monkeypatch.setattr(training, "CODE_REVISION", training.CODE_REVISION + 1)
+    after = fingerprint()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name}-99")
+    assert len({before, after, fingerprint()}) == 3
+
+
+def test_the_learning_rate_rises_and_falls_to_a_tenth():
+    settings = TrainingSettings(learning_rate=1.0, warmup_share=0.1)
+    rates = [learning_rate(step, steps=100, settings=settings) for step in (1, 10, 55, 100)]
+    # at step 55 half of the 90 steps after warm-up are done: 0.1 + 0.9 / 2
+    assert rates == pytest.approx([0.1, 1.0, 0.55, 0.1])
+
+
+def test_the_tokens_of_training_are_bounded_and_add_up(tokenizer):
+    told = []
+    settings = dataclasses.replace(SETTINGS, epochs=2, evaluations=1)
+    tokens = tokenizer.encode(TEXTS)
+    train_reference_model(
+        IDS, TEXTS, tokenizer=tokenizer, settings=settings, seed=1, threads=1, progress=told.append
+    )
+    n_tokens = sum(len(each) + 1 for each in tokens)
+    assert sum(told) <= most_training_tokens(n_tokens, settings)
+    bounded = dataclasses.replace(settings, most_tokens=600)
+    assert most_training_tokens(n_tokens, bounded) == 600
+    told.clear()
+    train_reference_model(
+        IDS, TEXTS, tokenizer=tokenizer, settings=bounded, seed=1, threads=1, progress=told.append
+    )
+    assert sum(told) == 2 * 8 * 32
+
+
+def test_documents_that_cannot_be_trained_on_are_refused(tokenizer):
+    def train(ids, texts):
+        train_reference_model(ids, texts, tokenizer=tokenizer, settings=SETTINGS, seed=1, threads=1)
+
+    with pytest.raises(InputError, match="at least two documents"):
+        train(["a"], ["x"])
+    with pytest.raises(InputError, match="distinct"):
+        train(["a", "a"], ["x", "y"])
+    with pytest.raises(InputError, match="one text per document_id"):
+        train(["a", "b"], ["x"])
+    with pytest.raises(InputError, match="empty ones"):
+        train(["a", "b"], ["", ""])
+    with pytest.raises(InputError, match="folds must be >= 2"):
+        train_cross_fitted(
+            IDS, TEXTS, folds=1, tokenizer=tokenizer, settings=SETTINGS, seed=1, threads=1
+        )
+    with pytest.raises(InputError, match="multiple of heads"):
+        TrainingSettings(width=30, heads=4)
+    with pytest.raises(InputError, match="held_out_share"):
+        TrainingSettings(held_out_share=1.0)
