@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,11 +80,13 @@ def what_if(
     warehouse_root = (root / config.warehouse).resolve()
     board = stored_board(config, manifest, warehouse_root)
     with contextlib.ExitStack() as opened:
+        background = opened.enter_context(ThreadPoolExecutor(max_workers=1))
+        published = background.submit(_published, manifest, board)  # while the market clears
         connection = opened.enter_context(market_connection(config))
         vectors = _vectors(config, board, manifest, warehouse_root, opened)
         session = hold_session(connection, board, config, vectors=vectors)
         swept = sweep(session, config, vectors=vectors) if budgets == "sweep" else []
-    before = _published(manifest, board)
+        before = published.result()
     return WhatIf(
         manifest=manifest,
         published=before,
