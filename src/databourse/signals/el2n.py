@@ -20,18 +20,17 @@ finds noise there), so this trader pulls against neighbour_agreement; needs labe
 from __future__ import annotations
 
 import math
-from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from databourse.errors import ConfigError, MissingExtraError
+from databourse.errors import ConfigError
 from databourse.progress import ProgressReport
 from databourse.signals.folds import document_folds
 from databourse.signals.inputs import SignalInputs, SignalResult, required
-from databourse.signals.labels import NO_LABEL, label_codes
-from databourse.signals.probe import can_train, out_of_fold
+from databourse.signals.labels import NO_LABEL, trainable_codes
+from databourse.signals.probe import can_train, out_of_fold, probe_fingerprint
 from databourse.signals.specification import SignalParameters, SignalSpec
 
 
@@ -65,7 +64,9 @@ def el2n(parameters: El2nParameters, inputs: SignalInputs) -> SignalResult:
         ConfigError: there are no two classes left to tell apart when a fold is taken away.
     """
     model = fingerprint(parameters, inputs)
-    codes = _training_codes(parameters, inputs)
+    codes = trainable_codes(
+        required(inputs.labels, "labels"), smallest_class=parameters.smallest_class
+    )
     # In order of id, so that the sums of the regression do not depend on the order of the input.
     order = np.argsort(np.array(inputs.document_ids, dtype=np.object_), kind="stable")
     vectors = required(inputs.embeddings, "embeddings")[order]
@@ -158,7 +159,9 @@ def fingerprint(parameters: El2nParameters, inputs: SignalInputs) -> str:
         ConfigError: there are no two classes left to tell apart when a fold is taken away, or no
             class that another fold knows.
     """
-    codes = _training_codes(parameters, inputs)
+    codes = trainable_codes(
+        required(inputs.labels, "labels"), smallest_class=parameters.smallest_class
+    )
     assignments = _assignments(parameters, inputs)
     usable = all(can_train(codes, folds, parameters.folds) for folds in assignments)
     if not usable or not any(_can_judge(codes, folds) for folds in assignments):
@@ -169,7 +172,7 @@ def fingerprint(parameters: El2nParameters, inputs: SignalInputs) -> str:
             f"{np.unique(training).size} with {training.size:,} documents; label more documents "
             "(label: ... of a source), lower smallest_class or remove the signal"
         )
-    return f"softmax-regression-probe; scikit-learn {_scikit_learn_version()}"
+    return probe_fingerprint()
 
 
 def _known_classes(
@@ -195,20 +198,6 @@ def _assignments(parameters: El2nParameters, inputs: SignalInputs) -> list[NDArr
         for number in range(1, parameters.fold_assignments)
     ]
     return [document_folds(ids, parameters.folds), *others]
-
-
-def _training_codes(parameters: El2nParameters, inputs: SignalInputs) -> NDArray[np.int64]:
-    """Return the class of each document; none for those of classes too small to train on."""
-    codes = label_codes(required(inputs.labels, "labels"))
-    sizes = np.bincount(codes[codes != NO_LABEL], minlength=1)
-    return np.where(sizes[codes] >= parameters.smallest_class, codes, NO_LABEL)
-
-
-def _scikit_learn_version() -> str:
-    try:
-        return metadata.version("scikit-learn")
-    except metadata.PackageNotFoundError as error:
-        raise MissingExtraError("scikit-learn", "pipeline", "the el2n probe") from error
 
 
 SIGNAL = SignalSpec(

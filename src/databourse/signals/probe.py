@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,19 @@ MEASURES: dict[str, Measure] = {
     "margin": margin,
     "least_confidence": least_confidence,
 }
+
+
+def probe_fingerprint() -> str:
+    """Return the identity of the probe: its kind and the library that fits it.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        version = metadata.version("scikit-learn")
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtraError("scikit-learn", "pipeline", "the probe on embeddings") from error
+    return f"softmax-regression-probe; scikit-learn {version}"
 
 
 def can_train(codes: NDArray[np.int64], folds: NDArray[np.int64], n_folds: int) -> bool:

@@ -13,19 +13,17 @@ calibrated.
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from databourse.errors import ConfigError, MissingExtraError
+from databourse.errors import ConfigError
 from databourse.signals import surprisal
 from databourse.signals.folds import document_folds
 from databourse.signals.inputs import SignalInputs, SignalResult, required
-from databourse.signals.labels import NO_LABEL, label_codes
-from databourse.signals.probe import MEASURES, can_train, out_of_fold
+from databourse.signals.labels import NO_LABEL, trainable_codes
+from databourse.signals.probe import MEASURES, can_train, out_of_fold, probe_fingerprint
 from databourse.signals.specification import SignalParameters, SignalSpec
 
 
@@ -65,7 +63,9 @@ def uncertainty(parameters: UncertaintyParameters, inputs: SignalInputs) -> Sign
     if not _uses_labels(parameters, inputs):
         result = surprisal.surprisal(surprisal.SurprisalParameters(), inputs)
         return SignalResult(values=result.values, details={"model": model})
-    codes = _training_codes(parameters, inputs)
+    codes = trainable_codes(
+        required(inputs.labels, "labels"), smallest_class=parameters.smallest_class
+    )
     # In order of id, so that the sums of the regression do not depend on the order of the input.
     order = np.argsort(np.array(inputs.document_ids, dtype=np.object_), kind="stable")
     folds = document_folds(inputs.document_ids, parameters.folds)
@@ -96,7 +96,7 @@ def fingerprint(parameters: UncertaintyParameters, inputs: SignalInputs) -> str:
         ConfigError: `by: labels` and there are not two classes to tell apart.
     """
     if _uses_labels(parameters, inputs):
-        return f"softmax-regression-probe; scikit-learn {_scikit_learn_version()}"
+        return probe_fingerprint()
     defaults = surprisal.SurprisalParameters()
     return f"{surprisal.fingerprint(defaults, inputs)}; revision {surprisal.SIGNAL.revision}"
 
@@ -104,7 +104,9 @@ def fingerprint(parameters: UncertaintyParameters, inputs: SignalInputs) -> str:
 def _uses_labels(parameters: UncertaintyParameters, inputs: SignalInputs) -> bool:
     if parameters.by == "text":
         return False
-    codes = _training_codes(parameters, inputs)
+    codes = trainable_codes(
+        required(inputs.labels, "labels"), smallest_class=parameters.smallest_class
+    )
     folds = document_folds(inputs.document_ids, parameters.folds)
     usable = can_train(codes, folds, parameters.folds)
     if parameters.by == "labels" and not usable:
@@ -116,20 +118,6 @@ def _uses_labels(parameters: UncertaintyParameters, inputs: SignalInputs) -> boo
             "'text', lower smallest_class, or label more documents"
         )
     return usable
-
-
-def _training_codes(parameters: UncertaintyParameters, inputs: SignalInputs) -> NDArray[np.int64]:
-    """Return the class of each document; none for those of classes too small to train on."""
-    codes = label_codes(required(inputs.labels, "labels"))
-    sizes = np.bincount(codes[codes != NO_LABEL], minlength=1)
-    return np.where(sizes[codes] >= parameters.smallest_class, codes, NO_LABEL)
-
-
-def _scikit_learn_version() -> str:
-    try:
-        return metadata.version("scikit-learn")
-    except metadata.PackageNotFoundError as error:
-        raise MissingExtraError("scikit-learn", "pipeline", "the uncertainty probe") from error
 
 
 SIGNAL = SignalSpec(
