@@ -120,8 +120,44 @@ def _command(result: dict[str, Any]) -> str:
     )
 
 
+def _scoring(result: dict[str, Any]) -> str:
+    model = result["model"]
+    sizes = f"{model['layers']} layers of width {model['width']}"
+    rows = [
+        [
+            name,
+            _cell(found["times_as_fast"]),
+            _cell(found["times_as_fast_by_cpu"]),
+            f"{found['largest_difference_per_token']:.1e}",
+            _cell(found["tokens_per_second"]),
+            _cell(found["costs"]["cpu_seconds"]),
+            _megabytes(found["bytes_above_model"]),
+        ]
+        for name, found in result["candidates"].items()
+    ]
+    return (
+        f"## Token losses of {result['n_documents']:,} documents, {result['threads']} threads\n\n"
+        f"{result['corpus']}, {result['n_tokens']:,} tokens, by a model of {sizes}, "
+        f"{model['vocabulary']:,} tokens\nof vocabulary and "
+        f"{model['context_tokens']} of context. The product computes entropies too.\n"
+        f"Each run has a process of its own; {_made_by(result, 'rounds')}\n\n"
+        + _table(
+            [
+                "scored by",
+                "times as fast",
+                "times as fast, CPU",
+                "loss per token differs at most by",
+                "tokens per s",
+                "CPU s",
+                "above the model, MB",
+            ],
+            rows,
+        )
+    )
+
+
 _STEPS = ("clear", "clear and select")
-_TABLES = {"clearing": _clearing, "command": _command}
+_TABLES = {"clearing": _clearing, "command": _command, "scoring": _scoring}
 
 
 def _made_by(result: dict[str, Any], repeated: str) -> str:

@@ -14,11 +14,12 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
-from databourse.refresh.context import RunContext, SnapshotIds, StageReport
+from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
-from databourse.refresh.settings import neighbours_needed, signal_names
+from databourse.refresh.settings import model_work, neighbours_needed, signal_names
 from databourse.warehouse import Warehouse, hold_warehouse
+from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
 from tasks.clear_market import clear_market
@@ -29,9 +30,12 @@ from tasks.embed_documents import embed_documents
 from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
 from tasks.publish_manifest import publish_manifest
+from tasks.sample_generations import sample_generations
+from tasks.score_losses import score_losses
 from tasks.score_signal import score_signal
 from tasks.stage_manifest import stage_manifest
 from tasks.take_snapshot import take_snapshot
+from tasks.train_language_model import train_language_model
 from tasks.write_report import write_report
 
 CONCURRENT_TASKS = 4
@@ -132,7 +136,39 @@ def _describe(
     if neighbours_needed(run.config):
         found = _done(stages, find_neighbours(run, snapshot_id, encoder_id))
         neighbours_id = found.values["neighbours_id"]
-    return SnapshotIds(snapshot_id, tokenizer_id, encoder_id, topics_id, neighbours_id)
+    models = _ask_models(run, stages, snapshot_id, n_documents)
+    return SnapshotIds(snapshot_id, tokenizer_id, encoder_id, topics_id, neighbours_id, models)
+
+
+def _ask_models(
+    run: RunContext, stages: list[StageReport], snapshot_id: str, n_documents: int
+) -> ModelIds:
+    """Have language models read, write and answer, as far as a signal asks for it."""
+    work = model_work(run.config)
+    trained: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    generations: tuple[str, ...] = ()
+    if work.trains:
+        models = _done(stages, train_language_model(run, snapshot_id))
+        trained = tuple(json.loads(models.values["trained"]))
+    if work.scores:
+        scored = _done(stages, score_losses(run, snapshot_id, n_documents, trained))
+        losses = tuple(json.loads(scored.values["losses"]))
+        parts = json.loads(scored.values["parts"])
+        where = {"losses_ids": list(losses), "parts": parts, "snapshot_id": snapshot_id}
+        _check(run, stages, "token_losses", **where)
+    if work.generates:
+        sampled = _done(stages, sample_generations(run, snapshot_id, n_documents, trained))
+        generations = tuple(json.loads(sampled.values["generations"]))
+        _check(
+            run, stages, "generations", generations_ids=list(generations), snapshot_id=snapshot_id
+        )
+    if not work.asks:
+        return ModelIds(trained, losses, generations)
+    asked = _done(stages, ask_about_quality(run, snapshot_id))
+    scorer = asked.values["scorer"]
+    _check(run, stages, "answers", scorer_id=scorer, snapshot_id=snapshot_id)
+    return ModelIds(trained, losses, generations, scorer, asked.values["unanswered"])
 
 
 def _score(run: RunContext, stages: list[StageReport], ids: SnapshotIds) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def write_report(
             MarketReport.from_json(market),
             signal_ids=signal_ids,
             snapshot_id=ids.snapshot_id,
+            trained=ids.models.trained,
             stages=stages,
             created_at=datetime.now(UTC),
         )

@@ -8,13 +8,13 @@ folder of the config file, the `root` that travels beside the config.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     JsonValue,
     ValidationError,
@@ -28,17 +28,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from databourse.config_models import AskLlmConfig, LanguageModelConfig
+from databourse.config_section import Section, Slug
 from databourse.digests import digest_of
 from databourse.errors import ConfigError, nearest_names
-
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-"""A name that is safe in paths, task names and SQL values."""
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceConfig(Section):
@@ -370,6 +363,10 @@ class RefreshConfig(BaseSettings):
     signals: tuple[str | dict[str, JsonValue], ...] = Field(
         min_length=1, description="The traders: names, or {name: rarity, k: 20}."
     )
+    language_model: LanguageModelConfig = LanguageModelConfig()
+    ask_llm: AskLlmConfig | None = Field(
+        default=None, description="Who answers for the signals ask_llm and ask_llm_distilled."
+    )
     market: MarketConfig = MarketConfig()
     budget: BudgetConfig
     selection: SelectionConfig = SelectionConfig()
@@ -386,10 +383,10 @@ class RefreshConfig(BaseSettings):
     def _trades_known_signals(self) -> Self:
         from databourse.signals.registry import parse_signal
 
-        names = [
-            parse_signal(dict(each) if isinstance(each, dict) else each)[0].name
-            for each in self.signals
+        signals = [
+            parse_signal(dict(each) if isinstance(each, dict) else each) for each in self.signals
         ]
+        names = [spec.name for spec, _ in signals]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"signal {repeated[0]!r} is named twice; a signal is one trader")
@@ -402,6 +399,8 @@ class RefreshConfig(BaseSettings):
         if weights != "equal" and not any(weights.values()):
             raise ValueError("market.weights are all 0; give at least one trader a weight")
         _check_risk_averse(self.market, names)
+        for spec, parameters in signals:
+            _check_needs(self, spec.name, spec.needs_of(parameters))
         return self
 
     @model_validator(mode="after")
@@ -430,6 +429,22 @@ class RefreshConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what is passed and nothing else: a config means the same on every machine."""
         return (init_settings,)
+
+
+def _check_needs(config: RefreshConfig, signal: str, needs: AbstractSet[str]) -> None:
+    """Refuse a signal that nothing in the config can feed."""
+    if "answers" in needs and config.ask_llm is None:
+        raise ValueError(
+            f"signal {signal!r} needs a model that answers, and the config names none; add "
+            "ask_llm: {model: FOLDER_OR_HUB_ID} for an instruction-tuned model, or ask_llm: "
+            "{endpoint: {base_url: http://localhost:8000/v1, model: NAME}}"
+        )
+    pairs = any(source.prompt is not None for source in config.sources)
+    if needs & {"completion_losses", "conditioned_losses"} and not pairs:
+        raise ValueError(
+            f"signal {signal!r} needs prompts and completions, and no source has them; give one "
+            'prompt: "{question}" and completion: "{answer}" in place of text'
+        )
 
 
 def _check_risk_averse(market: MarketConfig, signals: Sequence[str]) -> None:

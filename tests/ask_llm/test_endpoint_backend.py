@@ -1,6 +1,8 @@
 import collections
 import datetime as dt
+import email.utils
 import itertools
+import json
 import logging
 import math
 import socket
@@ -19,7 +21,7 @@ from databourse.ask_llm.endpoint_backend import (
     score_through_endpoint,
 )
 from databourse.ask_llm.results import Cost
-from databourse.errors import ConfigError, InputError, TransientError
+from databourse.errors import ConfigError, InputError, SourceError, TransientError
 
 
 def documents(count):
@@ -440,3 +442,144 @@ def test_no_documents_need_no_request(endpoint, settings):
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     now = dt.datetime(2015, 10, 21, 7, 27, 0, tzinfo=dt.UTC)
     assert retry_after_seconds(header, now=now) == seconds
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "not JSON"),
+        (b'{"choices": [{"logprobs": {"content": [{"top_log', "not JSON"),
+        (b'[{"choices": []}]', "not a JSON object"),
+        (b'{"choices": [{"logprobs": null}]}', "without the log-probabilities"),
+        (b'{"choices": [{"logprobs": {"content": []}}]}', "without the log-probabilities"),
+        (
+            b'{"choices": [{"logprobs": {"content": [{"top_logprobs": null}]}}]}',
+            "without the log-probabilities",
+        ),
+        (b'{"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}', "empty list"),
+        (
+            b'{"choices": [{"logprobs": {"content": [{"top_logprobs": '
+            b'[{"token": "yes", "logprob": -1' + b"0" * 400 + b"}]}]}}]}",
+            "a log-probability that is none",
+        ),
+    ],
+)
+def test_a_good_status_with_a_bad_body_is_asked_again_and_never_a_score(
+    endpoint, settings, content, reason
+):
+    endpoint.behave = lambda name, attempt, handler: (
+        name == "doc-0" and endpoint.send(handler, content)
+    )
+    found = by_id(ask(settings(max_attempts=2), 2))
+    assert reason in found["id0"].reason
+    assert found["id0"].cost == Cost(requests=2, unreported_requests=2)
+    assert isinstance(found["id1"], QualityScore)
+
+
+def test_a_date_to_wait_for_is_waited_for(endpoint, settings):
+    def behave(name, attempt, handler):
+        later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2)
+        date = email.utils.format_datetime(later, usegmt=True)
+        return attempt == 1 and endpoint.send(handler, {}, status=429, Retry_After=date)
+
+    endpoint.behave = behave
+    [score] = ask(settings())
+    assert isinstance(score, QualityScore)
+    assert np.diff(endpoint.times)[0] >= 0.95  # dates have whole seconds
+
+
+def test_an_absurd_count_of_tokens_is_no_count_and_stalls_nothing(endpoint, settings, replies):
+    usage = {"prompt_tokens": 10**400, "completion_tokens": 1}
+    endpoint.behave = lambda name, attempt, handler: endpoint.send(
+        handler, json.dumps(replies["chat"](usage=usage)).encode()
+    )
+    found = by_id(ask(settings(tokens_per_minute=10**9), 3))
+    assert {outcome.cost for outcome in found.values()} == {Cost(1, unreported_requests=1)}
+
+
+def test_a_reason_can_be_stored_and_printed_whatever_the_endpoint_says(endpoint, settings):
+    message = b'{"error": "bad \\ud800 \\u001b[31m \\u0000 text"}'
+    endpoint.behave = lambda name, attempt, handler: endpoint.send(handler, message, status=400)
+    [failure] = ask(settings())
+    assert failure.reason == "the endpoint answered 400 (bad ? ?[31m ? text)"
+
+
+def test_requests_are_not_logged_one_by_one_and_those_of_others_still_are(
+    endpoint, settings, caplog
+):
+    caplog.set_level(logging.INFO)
+    during = []
+
+    def notice(done):
+        during.append(done)
+        logging.getLogger("httpx").info("a line of another client")
+
+    list(ask(settings(), 5, progress=notice))
+    lines = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert lines == ["a line of another client"] * 5
+    import httpx
+
+    with httpx.Client() as other:
+        other.post(endpoint.url, json={"prompt": "doc-1"})
+    assert "HTTP Request: POST" in caplog.text
+    assert not logging.getLogger("httpx").filters
+
+
+def test_a_source_that_breaks_loses_nothing_that_was_answered(endpoint, settings):
+    def breaking():
+        yield from documents(3)
+        deadline = time.monotonic() + 10
+        while sum(endpoint.good.values()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)  # the last answer is on its way
+        raise SourceError("the source is gone")
+
+    kept, done = [], []
+    outcomes = ask(settings(), documents=breaking(), progress=done.append)
+    with pytest.raises(SourceError):
+        while True:
+            kept.append(next(outcomes))
+    assert set(by_id(kept)) == {"id0", "id1", "id2"}
+    assert done == [1, 1, 1]
+
+
+def test_many_documents_are_each_answered_once_in_bounded_memory(endpoint, settings):
+    n_documents = 600
+    read = []
+
+    def counted():
+        for number in range(n_documents):
+            read.append(number)
+            yield f"id{number}", f"doc-{number}"
+
+    most_ahead = n_outcomes = 0
+    ids = set()
+    for outcome in ask(settings(concurrency=64), documents=counted()):
+        n_outcomes += 1
+        ids.add(outcome.document_id)
+        most_ahead = max(most_ahead, len(read) - n_outcomes)
+    assert len(ids) == n_outcomes == n_documents
+    assert set(endpoint.attempts.values()) == {1}
+    assert most_ahead <= 2 * 64  # what is held, however many there are
+
+
+def test_a_chat_template_is_refused_before_anything_is_sent(endpoint, settings):
+    prompt = PromptSettings(wrap="chat_template")
+    with pytest.raises(ConfigError, match="is for a model of our own"):
+        ask(settings(), prompt=prompt)
+    assert not endpoint.bodies
+
+
+def test_the_head_and_the_tail_of_a_document_are_sent(endpoint, settings):
+    prompt = PromptSettings(max_document_tokens=16, truncate="head_tail")
+    text = "doc-1 " + "x" * 100 + " end"
+    short = "doc-2 " + "y" * 50  # 56 bytes are 14 tokens
+    found = by_id(ask(settings(), documents=[("a", text), ("b", short)], prompt=prompt))
+    assert found["a"].truncated
+    assert not found["b"].truncated
+    sent = {asked["messages"][0]["content"].split("\n###\n")[0] for _, asked in endpoint.bodies}
+    # 7 bytes of ellipsis are 2 tokens; 7 tokens of 4 bytes on each side
+    assert sent == {
+        "###\ndoc-1 " + "x" * 22 + "\n[...]\n" + "x" * 24 + " end",
+        "###\n" + short,
+    }

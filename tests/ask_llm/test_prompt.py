@@ -177,6 +177,8 @@ def test_tokens_of_four_bytes_are_counted_in_bytes():
         {"yes": ("yes",)},
         {"no": ("No", "no")},
         {"max_document_tokens": 385},
+        {"truncate": "head_tail"},
+        {"wrap": "chat_template"},
     ],
 )
 def test_every_setting_is_part_of_the_digest(change):
@@ -204,8 +206,72 @@ def test_every_field_has_a_change_in_the_test_above():
         ({"yes": ("yes", "no")}, "both"),
         ({"max_document_tokens": 0}, "max_document_tokens"),
         ({"options": "none"}, "options"),
+        ({"truncate": "tail"}, "truncate must be"),
+        ({"truncate": "head_tail", "max_document_tokens": 15}, ">= 16, got 15"),
+        ({"truncate": "head_tail", "delimiter": "..."}, "is part of the line"),
+        ({"wrap": "chat"}, "wrap must be"),
     ],
 )
 def test_settings_that_make_no_prompt_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         PromptSettings(**change)
+
+
+def test_head_and_tail_share_what_the_ellipsis_leaves():
+    text = "one two three four five six seven eight"
+    # the ellipsis is one word of these; of the four left the head gets two
+    assert cut_document(text, 5, token_spans=words_of_lines, truncate="head_tail") == (
+        "one two\n[...]\nseven eight"
+    )
+    assert cut_document(text, 4, token_spans=words_of_lines, truncate="head_tail") == (
+        "one two\n[...]\neight"
+    )
+    assert cut_document(text, 8, token_spans=words_of_lines, truncate="head_tail") == text
+
+
+def test_a_budget_without_room_for_a_head_and_a_tail_is_refused():
+    with pytest.raises(InputError, match="a head and a tail"):
+        cut_document("a b c d e", 2, token_spans=words_of_lines, truncate="head_tail")
+    assert cut_document("a b", 2, token_spans=words_of_lines, truncate="head_tail") == "a b"
+
+
+def test_a_tail_never_begins_inside_a_character():
+    def bytes_of(text):
+        places = enumerate(text)
+        return [(at, at + 1) for at, each in places for _ in range(len(each.encode()))]
+
+    text = "a" * 40 + "\u20ac" * 40  # three bytes each
+    cut = cut_document(text, 16, token_spans=bytes_of, truncate="head_tail")
+    # 9 bytes beside the ellipsis: 5 of the head, and one character in the 4 of the tail
+    assert cut == "aaaaa\n[...]\n\u20ac"
+
+
+def words_of_lines(text):
+    """Return the spans of words, lines apart as well."""
+    return words(text.replace("\n", " "))
+
+
+@given(st.text(alphabet="ab \u20ac", max_size=90), st.integers(3, 12))
+def test_head_and_tail_are_the_two_ends_of_the_text_within_its_budget(text, max_tokens):
+    cut = cut_document(text, max_tokens, token_spans=words_of_lines, truncate="head_tail")
+    assert len(words_of_lines(cut)) <= max_tokens
+    if len(words(text)) <= max_tokens:
+        assert cut == text
+        return
+    head, tail = cut.split("\n[...]\n")
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert len(head) + len(tail) < len(text)
+    assert len(words(tail)) == (max_tokens - 1) // 2
+    assert len(words(head)) == max_tokens - 1 - len(words(tail))
+
+
+def test_tokens_that_a_joint_takes_are_within_the_budget():
+    def spans(text):  # a line break after something is a token more
+        after = [place for place in range(1, len(text)) if text[place] == "\n"]
+        return sorted([*words_of_lines(text), *((place, place + 1) for place in after)])
+
+    text = " ".join("abcdefghijklmnop")
+    cut = cut_document(text, 7, token_spans=spans, truncate="head_tail")
+    assert len(spans(cut)) == 7
+    assert cut == "a b\n[...]\no p"

@@ -71,6 +71,37 @@ def command():
     }
 
 
+def scoring():
+    """Return a result of one scorer."""
+    return {
+        "kind": "scoring",
+        "corpus": "GSM8K",
+        "n_documents": 1000,
+        "n_tokens": 150_000,
+        "threads": 2,
+        "model": {"layers": 2, "width": 128, "vocabulary": 2048, "context_tokens": 256},
+        "rounds": 5,
+        "versions": {"torch": "9.9"},
+        "command": "python -m scorers",
+        "candidates": {
+            "one": {
+                "times_as_fast": spread(2.5, 2.0, 3.0),
+                "times_as_fast_by_cpu": spread(1.5),
+                "largest_difference_per_token": 4.3e-6,
+                "tokens_per_second": spread(20_000),
+                "costs": {"cpu_seconds": spread(6.25)},
+                "bytes_above_model": spread(3e7),
+            }
+        },
+    }
+
+
+def test_scorers_show_their_quality_beside_their_speed(write_tables):
+    page = write_tables.page([scoring()])
+    assert "| one | 2.5 (2 to 3) | 1.5 | 4.3e-06 | 2e+04 | 6.25 | 30 |" in page
+    assert "    python -m scorers\n" in page
+
+
 def test_ratios_come_before_seconds(write_tables):
     page = write_tables.page([clearing()])
     ratios = "| one | 1.5 (1.25 to 2) | 1.5 (1.25 to 2) | 3 | 3 | 1.2 | 3.2e-12 | 2 of 12,345 |"
@@ -89,10 +120,10 @@ def test_every_table_has_the_command_that_makes_it(write_tables):
 
 
 def test_rows_are_as_wide_as_their_heads(write_tables):
-    lines = write_tables.page([clearing(), command()]).splitlines()
+    lines = write_tables.page([clearing(), command(), scoring()]).splitlines()
     blocks = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
     tables = [block.strip().splitlines() for block in blocks if block.strip()]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
 

@@ -9,8 +9,9 @@ from databourse.queries import query
 
 A, B, C, D = (letter * 32 for letter in "abcd")
 TABLES = (
-    "arrivals", "decisions", "documents", "embeddings", "pool_documents", "prices", "quarantine",
-    "signals", "snapshots", "sources", "topics",
+    "answers", "arrivals", "decisions", "documents", "embeddings", "generations",
+    "pool_documents", "prices", "quarantine", "signals", "snapshots", "sources", "token_losses",
+    "topics",
 )  # fmt: skip
 
 ROWS = f"""
@@ -34,7 +35,7 @@ insert into pool_documents values
     ('run', '{B}', 'src', 'f.jsonl#1', null, null, null, 20),
     ('run', '{C}', 'src', 'f.jsonl#2', null, null, null, 30),
     ('run', '{D}', 'src', 'f.jsonl#5', null, null, null, 10),
-    ('other', 'bad', '', '', null, -1, null, -1);
+    ('other', 'bad', '', '', null, -1, null, -1), ('other', '{A}', '', '', null, 9, null, -1);
 insert into snapshots values
     ('snap', '{A}'), ('snap', '{B}'), ('snap', '{C}'), ('past', '{A}'), ('past', '{D}');
 insert into embeddings values
@@ -52,6 +53,22 @@ insert into prices values
     ('run', '{B}', 'one', 20, -1, -20, -23, 2, true, 1, null, map {{'rare': -0.5}}),
     ('run', '{C}', 'two', 30, 0, -20, -24, 3, false, 1, null, map {{'rare': 0.0, 'good': 1.0}}),
     ('other', '{A}', '', 0, 'nan', 1, 'inf', 0, true, 1, 1, map {{}});
+insert into token_losses values
+    ('f0', 'text', '{A}', 0, 4, 8.5, 9), ('f1', 'text', '{B}', 0, 3, 0, 0),
+    ('f0', 'text', '{C}', 0, 5, 7, 6), ('f0', 'completion', '{A}', 3, 3, 6, 5),
+    ('f1', 'completion', '{A}', 9, -1, 'nan', -1), ('f0', 'conditioned', '{B}', 0, -1, 'nan', -1),
+    ('other', 'text', '{A}', 0, -1, 'nan', -1), ('f1', 'text', '{D}', 0, -1, 'nan', -1);
+insert into generations values
+    ('g0', '{A}', 3, ['so', ''], [-1.5, -2], [0, 1]), ('g1', '{B}', 0, ['x', 'y'], [0, -9], [0, 0]),
+    ('g0', '{C}', 0, ['y', 'y'], [-1, -1], [4, 4]), ('g1', '{A}', 9, [], ['nan'], [null]),
+    ('other', '{A}', 3, [], ['nan'], [null]), ('g0', '{D}', 0, [], ['nan'], [null]);
+insert into answers values
+    ('judge', '{A}', 'run', -1, -1, -0.5, -0.5, false, null, 0, 9, 0, 0),
+    ('judge', '{B}', 'past', '-inf', -5, -0.004, 1e-10, true, null, 2, 9, 1, 1),
+    ('judge', '{C}', 'past', null, null, null, null, null, '', -1, -1, -1, 7),
+    ('judge', '{C}', 'run', '-inf', '-inf', '-inf', 0, false, null, 1, 9, 1, 0),
+    ('judge', '{D}', 'run', 1, 0, 'nan', 1, null, '', -1, -1, -1, 7),
+    ('other', '{A}', 'run', 1, 0, 'nan', 1, null, '', -1, -1, -1, 7);
 create table manifest_rows as
 select
     document_id, 'src' as source, 'f.jsonl#0' as locator, null::varchar as label, tokens, topic,
@@ -67,9 +84,17 @@ select
 from prices where run_id = 'run' order by document_id;
 """
 PARAMETERS = {
+    "answers": {"scorer_id": "judge", "snapshot_id": "snap", "run_id": "run"},
     "board": {"snapshot_id": "snap"},
     "documents": {"run_id": "run"},
     "embeddings": {"encoder_id": "enc", "snapshot_id": "snap"},
+    "generations": {"generations_ids": ["g0", "g1"], "snapshot_id": "snap", "run_id": "run"},
+    "token_losses": {
+        "losses_ids": ["f0", "f1"],
+        "parts": ["text", "completion"],
+        "snapshot_id": "snap",
+        "run_id": "run",
+    },
     "topics": {"topics_id": "top", "snapshot_id": "snap"},
     "signals": {"signal_ids": ["rare", "good"], "snapshot_id": "snap"},
     "prices": {"run_id": "run", "snapshot_id": "snap"},

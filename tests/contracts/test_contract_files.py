@@ -13,7 +13,18 @@ from databourse.contracts import contract_names, load_contract
 from databourse.contracts.suite import sql_rules
 from databourse.queries import contracts_root, query_files
 
-NAMES = ("board", "documents", "embeddings", "manifest", "prices", "signals", "topics")
+NAMES = (
+    "answers",
+    "board",
+    "documents",
+    "embeddings",
+    "generations",
+    "manifest",
+    "prices",
+    "signals",
+    "token_losses",
+    "topics",
+)
 
 ABOUT_THE_RUN = {"assert_manifest_rows_are_decided"}  # checks that look at the ledger alone
 

@@ -14,7 +14,25 @@ from databourse.queries import query
 from databourse.warehouse.boards import board_path, store_board
 
 A, B, C, D = (letter * 32 for letter in "abcd")
-NAMES = ("board", "documents", "embeddings", "manifest", "prices", "signals", "topics")
+NAMES = (
+    "answers",
+    "board",
+    "documents",
+    "embeddings",
+    "generations",
+    "manifest",
+    "prices",
+    "signals",
+    "token_losses",
+    "topics",
+)
+WARNINGS = {
+    "characters_give_tokens",
+    "not_constant",
+    "price_is_representable",
+    "rarely_missing",
+    "unreported_are_sent",
+}
 NOT_OTHER = "select * from {} where {} is distinct from 'other'"
 
 
@@ -49,7 +67,166 @@ def board(change, which=B):
     return where("board_rows", change, which, run="")
 
 
+def read(change, which=B):
+    return where("token_losses", change, which, run="part = 'text' and losses_id != 'other' and ")
+
+
+def written(change, which=B):
+    own = f"generations_id != 'other' and prompt_characters = {3 if which == A else 0} and "
+    return where("generations", change, which, run=own)
+
+
+def answered(change, which=B):
+    own = "scorer_id = 'judge' and (failure is null or run_id = 'run') and "
+    return where("answers", change, which, run=own)
+
+
+READ = (
+    f"select * from token_losses where document_id is distinct from '{D}' and losses_id is "
+    "distinct from 'other' and part is distinct from 'conditioned' and "
+    "prompt_characters is distinct from 9"
+)
+WRITTEN = (
+    f"select * from generations where document_id is distinct from '{D}' and generations_id is "
+    f"distinct from 'other' and (document_id is distinct from '{A}' or prompt_characters = 3)"
+)
+ANSWERED = (
+    f"select * from answers where document_id is distinct from '{D}' and scorer_id is distinct "
+    "from 'other' and (failure is null or run_id = 'run')"
+)
+NO_ANSWER = (
+    "log_p_yes_low = null, log_p_yes_high = null, log_p_no_low = null, log_p_no_high = null, "
+    "is_truncated = null"
+)
+
 FAULTS = [
+    fault("answers", {"requests.required": [f"judge/{A}/run"],
+                      "prompt_tokens.required": [f"judge/{B}/past"],
+                      "completion_tokens.required": [f"judge/{B}/past"],
+                      "unreported_requests.required": [f"judge/{A}/run"],
+                      "requests.range": [f"judge/{B}/past"],
+                      "prompt_tokens.range": [f"judge/{A}/run"],
+                      "completion_tokens.range": [f"judge/{A}/run"],
+                      "unreported_requests.range": [f"judge/{B}/past"]},
+          answered("requests = null, unreported_requests = null, prompt_tokens = -1, "
+                   "completion_tokens = -1", A) + ";"
+          + answered("prompt_tokens = null, completion_tokens = null, requests = -1, "
+                     "unreported_requests = -1")),
+    fault("answers", {"log_p_yes_high.range": [f"judge/{A}/run"],
+                      "log_p_no_high.range": [f"judge/{C}/run"]},
+          answered("log_p_yes_high = 1e-8", A) + ";" + answered("log_p_no_high = 'inf'", C)),
+    fault("answers", "scorer_id.required", answered("scorer_id = null"), [f"null/{B}/past"],
+          relation=ANSWERED),
+    fault("answers", "scorer_id.length", answered("scorer_id = ''"), [f"/{B}/past"],
+          relation=ANSWERED),
+    fault("answers", "document_id.required", answered("document_id = null"), ["judge/null/past"],
+          relation=ANSWERED),
+    fault("answers", "run_id.required", answered("run_id = null"), [f"judge/{B}/null"]),
+    fault("answers", "run_id.length", answered("run_id = ''"), [f"judge/{B}/"]),
+    fault("answers", "failure.length", answered(f"failure = '', {NO_ANSWER}", A),
+          [f"judge/{A}/run"], also=["rarely_missing"]),
+    fault("answers", "primary_key", answered("document_id = 'x'") + ";"
+          + "insert into answers select * replace ('late' as failure, null as log_p_yes_low, "
+          "null as log_p_yes_high, null as log_p_no_low, null as log_p_no_high, "
+          f"null as is_truncated) from answers where document_id = '{A}' and scorer_id = 'judge'",
+          [f"judge/{A}/run", f"judge/{A}/run"]),
+    fault("answers", "rows", "delete from answers", ["0 rows"]),
+    fault("answers", "answered_once", "insert into answers select * replace ('past' as run_id) "
+          f"from answers where document_id = '{A}' and scorer_id = 'judge'", [A]),
+    fault("answers", "whole",
+          answered("is_truncated = null", A) + ";" + answered("log_p_yes_low = null")
+          + ";" + answered("log_p_no_high = null", C), [A, B, C]),
+    fault("answers", "whole", answered("failure = 'timed out'", C), [C], also=["rarely_missing"]),
+    fault("answers", "bounds_are_ordered",
+          answered("log_p_yes_low = -0.99", A) + ";" + answered("log_p_no_high = -0.0041")
+          + ";" + answered("log_p_yes_high = 'nan'", C), [A, B, C]),
+    fault("answers", "probabilities_add_up",
+          answered("log_p_yes_low = ln(0.3), log_p_yes_high = ln(0.3), "
+                   "log_p_no_low = ln(0.7101), log_p_no_high = ln(0.7101)"), [B]),
+    fault("answers", "rarely_missing", answered(f"failure = 'timed out', {NO_ANSWER}", C), [C]),
+    fault("answers", "unreported_are_sent", answered("unreported_requests = 3"),
+          [f"judge/{B}/past"]),
+    fault("generations", "generations_id.required", written("generations_id = null"),
+          [f"null/{B}/0"], relation=WRITTEN),
+    fault("generations", "generations_id.length", written("generations_id = ''"), [f"/{B}/0"],
+          relation=WRITTEN),
+    fault("generations", "document_id.required",
+          "insert into generations select * replace (null as document_id) from generations "
+          f"where document_id = '{B}'", ["g1/null/0"], relation=WRITTEN),
+    fault("generations", "prompt_characters.required",
+          "insert into generations select * replace (null as prompt_characters) from generations "
+          f"where document_id = '{B}'", [f"g1/{B}/null"], relation=WRITTEN),
+    fault("generations", "prompt_characters.range",
+          written("prompt_characters = -1") + ";" + pool("prompt_characters = -1"),
+          [f"g1/{B}/-1"]),
+    fault("generations", {"texts.required": [f"g0/{A}/3"],
+                          "log_likelihoods.required": [f"g1/{B}/0"],
+                          "meanings.required": [f"g0/{C}/0"]},
+          written("texts = null", A) + ";" + written("log_likelihoods = null") + ";"
+          + written("meanings = null", C)),
+    fault("generations", "primary_key",
+          f"insert into generations from generations where document_id = '{B}'",
+          [f"g1/{B}/0", f"g1/{B}/0"]),
+    fault("generations", "rows", "delete from generations", ["0 rows"],
+          also=["snapshot_is_covered"]),
+    fault("generations", "snapshot_is_covered",
+          f"delete from generations where document_id = '{A}' and generations_id = 'g0'", [A]),
+    fault("generations", "one_writer",
+          "insert into generations select * replace ('g0' as generations_id) from generations "
+          f"where document_id = '{B}'", [B]),
+    fault("generations", "whole",
+          written("log_likelihoods = [-1.5]", A) + ";" + written("meanings = [0, null]") + ";"
+          + written("meanings = [4, 4, 4]", C), [A, B, C]),
+    fault("generations", "one_number",
+          written("texts = ['y'], log_likelihoods = [-1], meanings = [4]", C), [C]),
+    fault("generations", "finite", written("log_likelihoods = ['-inf'::double, -1]", A), [A]),
+    fault("generations", "likelihoods_are_at_most_one",
+          written("log_likelihoods = [-1, 1e-12]", C), [C]),
+    fault("token_losses", {"tokens.required": [f"f0/text/{A}/0"],
+                           "loss_sum.required": [f"f1/text/{B}/0"],
+                           "entropy_sum.required": [f"f1/text/{B}/0"],
+                           "tokens.range": [f"f0/text/{C}/0"],
+                           "loss_sum.range": [f"f0/text/{C}/0"],
+                           "entropy_sum.range": [f"f0/text/{C}/0"]},
+          read("tokens = null", A) + ";" + read("loss_sum = null, entropy_sum = null") + ";"
+          + read("tokens = -1, loss_sum = -1e-9, entropy_sum = -1e-9", C)),
+    fault("token_losses", "losses_id.required", read("losses_id = null"), [f"null/text/{B}/0"],
+          relation=READ),
+    fault("token_losses", "losses_id.length", read("losses_id = ''"), [f"/text/{B}/0"],
+          relation=READ),
+    fault("token_losses", "part.required",
+          f"insert into token_losses values ('f0', null, '{A}', 0, 1, 1, 1)", [f"f0/null/{A}/0"],
+          relation=READ),
+    fault("token_losses", "part.pattern",
+          f"insert into token_losses values ('f0', 'prompt', '{A}', 0, 1, 1, 1)",
+          [f"f0/prompt/{A}/0"], relation=READ),
+    fault("token_losses", "document_id.required",
+          "insert into token_losses values ('f0', 'text', null, 0, 1, 1, 1)", ["f0/text/null/0"],
+          relation=READ),
+    fault("token_losses", "prompt_characters.required",
+          f"insert into token_losses values ('f0', 'text', '{A}', null, 1, 1, 1)",
+          [f"f0/text/{A}/null"], relation=READ),
+    fault("token_losses", "prompt_characters.range",
+          "update token_losses set prompt_characters = -1 where part = 'completion' and "
+          "losses_id = 'f0';" + pool("prompt_characters = -1", A), [f"f0/completion/{A}/-1"]),
+    fault("token_losses", "primary_key",
+          f"insert into token_losses values ('f1', 'text', '{B}', 0, 1, 1, 1)",
+          [f"f1/text/{B}/0", f"f1/text/{B}/0"]),
+    fault("token_losses", "rows", "delete from token_losses", ["0 rows"],
+          also=["parts_are_covered"]),
+    fault("token_losses", "parts_are_covered",
+          "delete from token_losses where losses_id = 'f0' and part != 'conditioned' and "
+          f"document_id = '{A}'", [f"completion/{A}", f"text/{A}"]),
+    fault("token_losses", "one_reader",
+          f"insert into token_losses values ('f0', 'text', '{B}', 0, 3, 0, 0)", [f"text/{B}"]),
+    fault("token_losses", "finite",
+          read("loss_sum = 'inf'") + ";" + read("entropy_sum = 'inf'", C),
+          [f"text/{B}", f"text/{C}"]),
+    fault("token_losses", "nothing_says_nothing",
+          read("tokens = 0, loss_sum = 0", A) + ";" + read("tokens = 0") + ";"
+          + read("tokens = 0, entropy_sum = 0", C) + "; update documents set characters = 0",
+          [f"text/{A}", f"text/{C}"]),
+    fault("token_losses", "characters_give_tokens", read("tokens = 0"), [f"text/{B}"]),
     fault("board", {"source.required": [A], "topic.required": [A], "tokens.required": [B],
                     "source.length": [C], "topic.length": [C], "tokens.range": [C]},
           board("source = null, topic = null", A) + ";" + board("tokens = null") + ";"
@@ -263,10 +440,18 @@ def test_a_fault_breaks_its_rule_and_no_other(  # noqa: PLR0917 - one fault has 
     for rule, ids in rules.items():
         assert named(result, rule).example_ids == tuple(ids)
         assert named(result, rule).failing_rows == len(ids)
-    assert result.success == (set(rules) <= {"not_constant", "price_is_representable"})
+    assert result.success == (set(rules) <= WARNINGS)
 
 
 CHUNKED = {
+    "answers": answered("log_p_yes_high = 1, requests = -1, log_p_no_low = 'nan'"),
+    "generations": written("texts = null, meanings = null")
+    + ";"
+    + f"insert into generations from generations where document_id = '{B}'",
+    "token_losses": read("loss_sum = -1, losses_id = 'f0'", A)
+    + ";"
+    + f"insert into token_losses from token_losses where document_id = '{A}' and part = 'text' "
+    + "and losses_id = 'f0'",
     "board": board(f"document_id = '{A}', tokens = 0, signal_good = null", C),
     "documents": pool("tokens = 0") + ";" + pool(f"document_id = '{A}', label = 'x'", C),
     "embeddings": f"insert into embeddings values ('{B}', 'enc', null)",
@@ -296,6 +481,80 @@ def test_every_rule_has_a_planted_fault(name):
     planted = {rule for each in FAULTS if each.values[0] == name for rule in each.values[1]}
 
     assert planted == {*compiled, *(rule.rule for rule in sql_rules(contract))}
+
+
+def test_parts_that_no_signal_needs_and_prompts_of_other_runs_are_not_judged(warehouse, judge):
+    assert judge("token_losses").rows == 4
+    assert judge("generations").rows == 3
+    both = {"parts": ["text", "completion", "conditioned"]}
+
+    result = judge("token_losses", parameters=both)
+
+    assert failed(result) == {"parts_are_covered"}
+    assert named(result, "parts_are_covered").example_ids == (f"conditioned/{A}",)
+
+    warehouse.execute(f"update pool_documents set prompt_characters = 4 where document_id = '{A}'")
+    assert named(judge("token_losses"), "parts_are_covered").example_ids == (f"completion/{A}",)
+    assert named(judge("generations"), "snapshot_is_covered").example_ids == (A,)
+
+
+def test_a_pool_without_prompts_has_whole_texts_alone(warehouse, judge):
+    warehouse.execute("update pool_documents set prompt_characters = null")
+
+    assert failed(judge("token_losses")) == set()
+    assert failed(judge("token_losses", parameters={"parts": ["completion"]})) == {"rows"}
+
+
+def test_an_empty_completion_has_no_token_and_no_loss(warehouse, judge):
+    warehouse.execute(
+        "update token_losses set tokens = 0, loss_sum = 0, entropy_sum = 0 where part = "
+        "'completion'"
+    )
+    assert failed(judge("token_losses")) == {"characters_give_tokens"}
+    assert named(judge("token_losses"), "characters_give_tokens").observed == "characters=47"
+
+    warehouse.execute(f"update documents set characters = 3 where document_id = '{A}'")
+    assert failed(judge("token_losses")) == set()
+
+
+@pytest.mark.parametrize(("failures", "is_kept"), [(1, True), (2, False)])
+def test_one_document_in_a_hundred_may_be_without_an_answer(warehouse, judge, failures, is_kept):
+    warehouse.execute("delete from answers; delete from snapshots")
+    warehouse.execute("insert into snapshots select 'snap', i::varchar from range(200) as n (i)")
+    warehouse.execute(
+        "insert into answers select 'judge', i::varchar, if(i % 2 = 0, 'run', 'past'), -1, -1, -1, "
+        f"-1, false, null, 1, 1, 1, 0 from range({failures}, 100) as n (i)"
+    )
+    warehouse.execute(
+        "insert into answers select 'judge', i::varchar, run_id, null, null, null, null, null, "
+        f"'timed out', 1, 0, 0, 1 from range({failures}) as n (i), "
+        "(values ('run'), ('past')) as runs (run_id)"
+    )
+
+    result = judge("answers")
+
+    assert failed(result) == (set() if is_kept else {"rarely_missing"})
+    assert result.success
+    if not is_kept:
+        assert named(result, "rarely_missing").example_ids == ("0", "1")
+        assert named(result, "rarely_missing").observed == "failure=timed out"
+
+
+def test_a_failure_of_this_run_is_forgiven_where_another_answered(warehouse, judge):
+    warehouse.execute(
+        f"insert into answers values ('judge', '{B}', 'run', null, null, null, null, null, "
+        "'timed out', 1, 0, 0, 1)"
+    )
+    assert failed(judge("answers")) == set()
+
+
+@pytest.mark.parametrize(("no", "is_kept"), [(0.7, True), (0.71, True), (0.7101, False)])
+def test_probabilities_may_exceed_one_by_what_endpoints_round(warehouse, judge, no, is_kept):
+    warehouse.execute(
+        "update answers set log_p_yes_low = ln(0.3), log_p_yes_high = 0, log_p_no_high = 0, "
+        f"log_p_no_low = ln({no}) where document_id = '{B}'"
+    )
+    assert failed(judge("answers")) == (set() if is_kept else {"probabilities_add_up"})
 
 
 FATES = [
@@ -332,6 +591,10 @@ def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):
         ("prices", "update prices set log_price = '{}' where run_id = 'run' and", "inf"),
         ("prices", "update prices set shares = '{}' where run_id = 'run' and", "-inf"),
         ("signals", "update signals set value = '{}' where signal_id = 'rare' and", "nan"),
+        ("token_losses", "update token_losses set loss_sum = '{}' where", "nan"),
+        ("token_losses", "update token_losses set entropy_sum = '{}' where", "-inf"),
+        ("generations", "update generations set log_likelihoods = [-1, '{}'::double] where", "nan"),
+        ("generations", "update generations set log_likelihoods = [-1, '{}'::double] where", "inf"),
         ("manifest", "update manifest_rows set price = '{}' where", "nan"),
         ("board", "update board_rows set signal_good = '{}' where", "inf"),
         ("board", "update board_rows set signal_rare = '{}' where", "nan"),

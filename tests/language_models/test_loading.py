@@ -9,6 +9,7 @@ import pytest
 from databourse.errors import ConfigError, IntegrityError, UnknownNameError
 from databourse.language_models.loading import (
     folder_fingerprint,
+    language_model_id,
     load_language_model,
     load_trained_model,
     save_trained_model,
@@ -66,6 +67,13 @@ def test_the_id_changes_with_any_file_of_the_model(folder):
     (folder / "config.json").write_text(json.dumps({**config, "n_head": 1}))
     assert folder_fingerprint(folder) != before
     assert before[:16] not in load_language_model(str(folder)).model_id
+
+
+def test_the_id_is_known_without_loading(folder):
+    loaded = load_language_model("./model", root=folder.parent)
+    assert language_model_id("./model", root=folder.parent) == loaded.model_id
+    with pytest.raises(ConfigError, match="no such file"):
+        language_model_id("./nowhere", root=folder.parent)
 
 
 def test_the_start_token_is_the_one_that_the_tokenizer_names(folder, tiny_tokenizer):

@@ -40,6 +40,23 @@ def test_every_unicode_text_can_be_encoded_by_bytes():
     assert [len(each) for each in tokenizer.encode(["猫", "é", "\x00"])] == [3, 2, 1]
 
 
+@pytest.mark.parametrize("text", ["", "the cat", " 猫 größte\n\t", START_TOKEN, "\x00"])
+def test_what_was_encoded_is_decoded(text):
+    tokenizer = train_tokenizer(TEXTS, vocabulary_size=300)
+    (ids,) = tokenizer.encode([text])
+    assert tokenizer.decode(ids.tolist()) == tokenizer.decode(ids) == text
+
+
+def test_special_tokens_cut_characters_and_unknown_ids_are_no_text():
+    tokenizer = train_tokenizer(["ab"], vocabulary_size=257)
+    (ids,) = tokenizer.encode(["a猫"])
+    assert tokenizer.decode([0, *ids.tolist(), 0]) == "a猫"
+    assert tokenizer.decode(ids.tolist()[:2]) == "a\ufffd"
+    assert tokenizer.decode([int(ids[0]), 5_000]) == "a"
+    with pytest.raises(InputError, match="ids must be >= 0, got -1"):
+        tokenizer.decode([3, -1])
+
+
 def test_a_saved_tokenizer_gives_the_same_ids(tmp_path):
     tokenizer = train_tokenizer(TEXTS, vocabulary_size=300)
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")

@@ -14,9 +14,11 @@ from databourse.language_models.scoring import score_documents
 from databourse.language_models.tokenizer import train_tokenizer
 from databourse.language_models.training import (
     TrainingSettings,
+    fold_fingerprint,
     learning_rate,
     most_training_tokens,
     train_cross_fitted,
+    train_fold,
     train_reference_model,
     training_fingerprint,
 )
@@ -213,6 +215,115 @@ def test_a_document_is_unseen_by_the_model_of_its_fold_and_known_to_the_other(to
     assert losses["own"][0] == pytest.approx(losses["own"][1], rel=0.25)  # as any such text
 
 
+def test_a_step_learns_what_the_loss_of_all_logits_says(trained):
+    import torch
+
+    size = trained.model.tokenizer.vocabulary_size
+    inputs, targets = np.random.default_rng(0).integers(0, size, (2, 4, 20))
+    rows = training._Rows(inputs, np.tile(np.arange(20), (4, 1)), targets)
+    rows.targets[[0, 2], [3, 19]] = -100
+    found, expected = (copy.deepcopy(trained.model.module) for _ in range(2))
+    settings = dataclasses.replace(SETTINGS, micro_rows=3)
+    optimizer = torch.optim.SGD(found.parameters(), lr=1.0)
+    loss = training._step(torch, found, optimizer, rows, settings)
+    obvious = torch.nn.functional.cross_entropy(
+        expected(
+            input_ids=torch.from_numpy(rows.inputs), position_ids=torch.from_numpy(rows.positions)
+        ).logits.flatten(0, 1),
+        torch.from_numpy(rows.targets).flatten(),
+        ignore_index=-100,
+    )
+    obvious.backward()
+    torch.nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+    assert loss / 78 == pytest.approx(obvious.item(), rel=1e-5)
+    for (name, one), other in zip(found.named_parameters(), expected.parameters(), strict=True):
+        # 1e-5 of a gradient whose norm is 1: sums of floats in another order
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_chunks_of_positions_change_no_loss_and_no_gradient():
+    import torch
+
+    rng = np.random.default_rng(1)
+    states, embedding = (
+        torch.from_numpy(rng.normal(size=shape)).float() for shape in ((10, 3), (7, 3))
+    )
+    targets = torch.tensor([0, 6, -100, 3, 3, 1, -100, 5, 2, 4])
+    one, other = (
+        training._head_gradients(torch, states, embedding, targets, n_targets=8, chunk=chunk)
+        for chunk in (4, 64)
+    )
+    assert one[0] == pytest.approx(other[0], rel=1e-6)
+    torch.testing.assert_close(one[1:], other[1:])
+    assert torch.equal(one[1][[2, 6]], torch.zeros(2, 3))  # what is ignored teaches nothing
+
+
+def test_folds_trained_at_the_same_time_have_the_weights_of_folds_trained_one_by_one(tokenizer):
+    import torch
+
+    settings = dataclasses.replace(SETTINGS, epochs=3)
+    before = torch.get_num_threads()
+    told = []
+    one_by_one, together, alone = (
+        train(
+            IDS,
+            TEXTS,
+            folds=3,
+            tokenizer=tokenizer,
+            settings=settings,
+            seed=5,
+            progress=told.append,
+            **choices,
+        )
+        for train, choices in (
+            (train_cross_fitted, {"threads": 1}),
+            (train_cross_fitted, {"threads": 3}),
+            (train_fold, {"fold": 1}),
+        )
+    )
+    assert torch.get_num_threads() == before
+    for one, other in zip(one_by_one, together, strict=True):
+        assert one.fingerprint == other.fingerprint
+        assert one.curve[1:] == other.curve[1:]
+        assert _same_weights(one, other)
+    assert _same_weights(together[1], alone)
+    assert alone.fingerprint == together[1].fingerprint
+    assert not _same_weights(together[0], together[1])
+
+
+def _same_weights(one, other):
+    pairs = zip(
+        one.model.module.state_dict().values(),
+        other.model.module.state_dict().values(),
+        strict=True,
+    )
+    return all(np.array_equal(mine.numpy(), its.numpy()) for mine, its in pairs)
+
+
+def test_the_fingerprint_of_a_fold_is_of_the_documents_of_the_others(tokenizer):
+    def prints(ids, **changes):
+        choices = {"folds": 2, "tokenizer": tokenizer, "settings": SETTINGS, "seed": 1, **changes}
+        return [fold_fingerprint(ids, fold=fold, **choices) for fold in range(2)]
+
+    before = prints(IDS)
+    assert len(set(before)) == 2
+    assert prints(IDS[::-1]) == before
+    fold = int(document_folds(["another"], 2)[0])
+    after = prints([*IDS, "another"])
+    assert after[fold] == before[fold]  # its own document is none that it learns from
+    assert after[1 - fold] != before[1 - fold]
+    assert not set(prints(IDS, seed=2)) & set(before)
+    assert not set(prints(IDS, folds=3)) & set(before)
+
+
+def test_a_fold_has_the_fingerprint_that_was_told_before(tokenizer):
+    choices = {"fold": 1, "folds": 2, "tokenizer": tokenizer, "seed": 3}
+    settings = dataclasses.replace(SETTINGS, epochs=1, evaluations=1)
+    trained = train_fold(IDS, TEXTS, settings=settings, **choices)
+    assert trained.fingerprint == fold_fingerprint(IDS, settings=settings, **choices)
+    assert trained.n_documents == np.count_nonzero(document_folds(IDS, 2) == 0) - 2
+
+
 def test_the_fingerprint_changes_with_each_input(tokenizer):
     base = {
         "tokenizer": tokenizer,
@@ -288,6 +399,8 @@ def test_documents_that_cannot_be_trained_on_are_refused(tokenizer):
         train_cross_fitted(
             IDS, TEXTS, folds=1, tokenizer=tokenizer, settings=SETTINGS, seed=1, threads=1
         )
+    with pytest.raises(InputError, match=r"fold must be in \[0, 2\), got 2"):
+        train_fold(IDS, TEXTS, fold=2, folds=2, tokenizer=tokenizer, settings=SETTINGS, seed=1)
     with pytest.raises(InputError, match="multiple of heads"):
         TrainingSettings(width=30, heads=4)
     with pytest.raises(InputError, match="held_out_share"):

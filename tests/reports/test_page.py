@@ -212,6 +212,32 @@ def test_untrusted_text_is_escaped_and_shown_wherever_it_appears(hostile):
     page.encode("utf-8")  # no lone surrogate is left
 
 
+def test_what_a_signal_says_of_its_values_is_shown_in_readable_numbers(tiny):
+    details = {
+        "held_out_spearman": 0.62345,
+        "n_labelled": 1000,
+        "uses_labels": True,
+        "entropy_low_nats": -0.0000012,
+        "not_a_number": float("nan"),
+        "lowest_fold_spearman": None,
+        "model": "<b>k</b> 10",
+    }
+    told = dataclasses.replace(tiny.signal_versions[0], details=details)
+    page = render_report(dataclasses.replace(tiny, signal_versions=(told, tiny.signal_versions[1])))
+    outline = Outline(page)
+
+    assert (
+        "How the values came about signal what it found rarity held out spearman 0.623, n labelled "
+        "1,000, uses labels yes, entropy low nats -1.20e-6, not a number nan, lowest fold spearman "
+        "none, model <b>k</b> 10 Parameters of the signals"
+    ) in outline.text
+    assert "<b>k</b>" not in page
+
+
+def test_signals_that_say_nothing_have_no_table_of_it(outline):
+    assert "How the values came about" not in outline.text
+
+
 def test_a_long_text_is_cut(tiny):
     page = render_report(dataclasses.replace(tiny, texts={"a": "word " * 100_000}))
     assert len(page) < 400_000

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from databourse.errors import InputError
+from databourse.signals.inputs import GenerationGroups
 from databourse.signals.semantic_entropy import (
     discrete_semantic_entropy,
     group_masses,
     meaning_groups,
+    semantic_entropies,
     weighted_semantic_entropy,
 )
 
@@ -170,3 +172,80 @@ def test_a_pair_is_asked_about_once_and_not_when_it_is_already_joined():
     asked.clear()
     meaning_groups(range(4), lambda one, other: asked.append((one, other)) or False)
     assert asked == [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+
+
+def generated(groups, logs):
+    return GenerationGroups(groups=np.array(groups), log_likelihoods=np.array(logs))
+
+
+THREE = generated([[0, 0, 1, 1, 1], [3, 3, 3, 3, 3], [4, 3, 2, 1, 0]], [LOGS] * 3)
+
+
+@pytest.mark.parametrize(
+    ("mass", "expected"),
+    [
+        ("discrete", [0.6730116670, 0, math.log(5)]),
+        ("weighted", [0.6137188646, 0, 1.4052318411]),
+    ],
+)
+def test_the_signal_gives_the_golden_values_where_high_is_useful(score, pool, mass, expected):
+    entry = {"name": "semantic_entropy", "prefer": "high", "mass": mass}
+    result = score(entry, pool(n=3, generations=THREE))
+    np.testing.assert_allclose(result.values, expected, atol=1e-10)
+    assert result.details["mean_entropy_nats"] == pytest.approx(sum(expected) / 3, abs=1e-10)
+    assert result.details["documents_of_one_meaning"] == 1
+    low = score({**entry, "prefer": "low"}, pool(n=3, generations=THREE))
+    np.testing.assert_array_equal(low.values, -result.values)
+
+
+def test_by_default_generations_weigh_alike_and_the_middle_of_the_pool_is_best(score, pool):
+    # weighted by likelihood, the second would lie below the first
+    logs = [np.zeros(5), np.array([0.0, 0, 0, 0, -50]), np.zeros(5)]
+    groups = [[0, 0, 1, 1, 1], [0, 0, 0, 1, 2], list(range(5))]
+    result = score("semantic_entropy", pool(n=3, generations=generated(groups, logs)))
+    # percentile ranks 1/6, 3/6, 5/6
+    np.testing.assert_allclose(result.values, [-1 / 3, 0, -1 / 3], atol=1e-15)
+
+
+@pytest.mark.parametrize("mass", ["discrete", "weighted"])
+def test_entropies_that_are_equal_but_for_rounding_share_a_rank(score, pool, mass):
+    # ln 3, and 8 / 12 ln 1.5 + 4 / 12 ln 12
+    groups = [[0, 1, 2] * 4, [0] * 8 + [1, 2, 3, 4], [0] * 12, list(range(12))]
+    inputs = pool(n=4, generations=generated(groups, np.full((4, 12), -0.3)))
+    values = score({"name": "semantic_entropy", "mass": mass}, inputs).values
+    assert values.tolist() == [0.0, 0.0, -0.375, -0.375]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.floats(-30, 0)), min_size=4, max_size=4)))
+def test_the_entropy_of_a_document_depends_on_its_own_generations_alone(rows):
+    groups = np.array([[g for g, _ in row] for row in rows], dtype=np.int64).reshape(-1, 4)
+    logs = np.array([[ll for _, ll in row] for row in rows]).reshape(-1, 4)
+    for mass, given_logs in (("weighted", logs), ("discrete", np.zeros(logs.shape))):
+        found = semantic_entropies(generated(groups, logs), mass=mass)
+        expected = [slow_weighted(*each) for each in zip(groups, given_logs, strict=True)]
+        assert found.shape == (len(rows),)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("groups", "logs", "message"),
+    [
+        (np.zeros((2, 3), int), np.zeros((2, 2)), r"shapes \(2, 3\) and \(2, 2\)"),
+        (np.zeros((2, 3), int), np.zeros((1, 3)), r"shapes \(2, 3\) and \(1, 3\)"),
+        (np.zeros((2, 0), int), np.zeros((2, 0)), "at least one generation"),
+        (np.zeros(2, int), np.zeros(2), "vector of integers"),
+        (np.zeros((2, 1), int), np.array([[0.0], [np.nan]]), "must be finite"),
+    ],
+)
+def test_generations_that_do_not_fit_are_refused_with_the_signal(
+    score, pool, groups, logs, message
+):
+    entry = {"name": "semantic_entropy", "mass": "weighted"}
+    with pytest.raises(InputError, match=f"signal 'semantic_entropy': .*{message}"):
+        score(entry, pool(n=2, generations=generated(groups, logs)))
+
+
+def test_progress_of_the_signal_adds_up_to_the_documents(score, pool):
+    told = []
+    score("semantic_entropy", pool(n=3, generations=THREE, progress=told.append))
+    assert sum(told) == 3

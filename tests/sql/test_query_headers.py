@@ -34,6 +34,7 @@ HANDED_OVER = {
     "near_duplicates",
     "selection_outcomes",
     "wanted_documents",
+    "wanted_parts",
 }
 NAME = re.compile(r"\b(?:from|join)\s+([a-z_][a-z0-9_]*)\b(?!\s*\()")
 CTE = re.compile(r"(?:\bwith|\),)\s*(?:--[^\n]*\n\s*)*([a-z_][a-z0-9_]*) as (?:materialized )?\(")

@@ -8,6 +8,9 @@ a loop itself; documents are read in the caller's thread.
 Tried again: time-outs, broken connections, malformed replies, and the statuses 408, 425, 429 and
 5xx. Where a reply says Retry-After, all documents wait. A refused key or an unknown address (401,
 404) ends the run: no document can be answered. Redirects are not followed: the key stays here.
+
+Special tokens that a document spells out are sent as they stand: whether they are read as its text
+is up to the endpoint. The line that httpx logs for each request is dropped for those made here.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import email.utils
+import logging
 import math
 import queue
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -38,6 +42,7 @@ from databourse.ask_llm.endpoint_replies import (
     token_usage,
 )
 from databourse.ask_llm.endpoint_settings import EndpointSettings
+from databourse.ask_llm.pending import pending_documents
 from databourse.ask_llm.prompt import (
     PromptSettings,
     TokenSpans,
@@ -47,7 +52,7 @@ from databourse.ask_llm.prompt import (
     without_delimiters,
 )
 from databourse.ask_llm.results import Cost, Interval, QualityScore, ScoreFailure
-from databourse.errors import ConfigError, InputError, MissingExtraError, TransientError
+from databourse.errors import ConfigError, DatabourseError, MissingExtraError, TransientError
 from databourse.progress import ProgressReport, silent
 
 if TYPE_CHECKING:
@@ -119,16 +124,18 @@ def score_through_endpoint(
         progress: told of each document.
 
     Raises:
-        ConfigError: the key is missing or refused, or the address is unknown there.
+        ConfigError: the key is missing or refused, the address is unknown there, or the prompt is
+            to be wrapped in a chat template.
         InputError: an id comes twice.
         TransientError: `endpoint.max_failures_in_a_row` documents failed without one success.
         MissingExtraError: httpx is not installed.
     """
+    endpoint.check_prompt(prompt)
     key = endpoint.read_key()
-    client = _open_client(endpoint, key)
+    clients = _open_clients(endpoint, key)
     spans = token_spans or spans_by_bytes(endpoint.bytes_per_token)
     asker = _Asker(
-        client, endpoint, prompt=prompt, token_spans=spans, key=key, jitter=rng.spawn(1)[0]
+        clients, endpoint, prompt=prompt, token_spans=spans, key=key, jitter=rng.spawn(1)[0]
     )
     return _outcomes(documents, asker, endpoint, already_scored, progress)
 
@@ -153,9 +160,7 @@ def _outcomes(
 
     with _LoopThread() as loop:
         try:
-            for document_id, text in _each_once(documents):
-                if document_id in already_scored:
-                    continue
+            for document_id, text in pending_documents(documents, already_scored):
                 future = loop.submit(asker.ask_about(document_id, asker.prepare(text)))
                 under_way.add(future)
                 future.add_done_callback(finished.put)
@@ -167,20 +172,13 @@ def _outcomes(
                 outcome = next_outcome()
                 yield outcome
                 failures.check(outcome)
-        except (ConfigError, InputError, TransientError):
-            yield from _already_answered(finished)
+        except DatabourseError:
+            for outcome in _already_answered(finished):
+                progress(1)
+                yield outcome
             raise
         finally:
             loop.submit(asker.close()).result()
-
-
-def _each_once(documents: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    seen: set[str] = set()
-    for document_id, text in documents:
-        if document_id in seen:
-            raise InputError(f"document_id {document_id!r} comes twice; ids are unique")
-        seen.add(document_id)
-        yield document_id, text
 
 
 def _already_answered(finished: queue.SimpleQueue[Future[Outcome]]) -> Iterator[Outcome]:
@@ -220,7 +218,7 @@ class _Asker:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        clients: Sequence[httpx.AsyncClient],
         endpoint: EndpointSettings,
         *,
         prompt: PromptSettings,
@@ -228,7 +226,8 @@ class _Asker:
         key: SecretStr | None,
         jitter: np.random.Generator,
     ) -> None:
-        self._client, self._endpoint, self._prompt = client, endpoint, prompt
+        self._clients, self._endpoint, self._prompt = clients, endpoint, prompt
+        self._free = list(clients)
         self._token_spans, self._key, self._jitter = token_spans, key, jitter
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._pace = _Pace(endpoint.requests_per_second, endpoint.tokens_per_minute)
@@ -236,36 +235,50 @@ class _Asker:
     def prepare(self, text: str) -> _Prepared:
         """Return the request about a text; the only method for the caller's thread."""
         clean = without_delimiters(text, self._prompt.delimiter)
-        head = cut_document(clean, self._prompt.max_document_tokens, token_spans=self._token_spans)
+        kept = cut_document(
+            clean,
+            self._prompt.max_document_tokens,
+            token_spans=self._token_spans,
+            truncate=self._prompt.truncate,
+        )
         try:
-            body = request_body(build_prompt(head, self._prompt), self._endpoint)
+            body = request_body(build_prompt(kept, self._prompt), self._endpoint)
         except UnicodeEncodeError:
             body = None
-        return _Prepared(body, truncated=len(head) < len(clean))
+        return _Prepared(body, truncated=kept != clean)
 
     async def ask_about(self, document_id: str, prepared: _Prepared) -> Outcome:
         """Return the outcome of a document after at most `max_attempts` requests."""
         if prepared.body is None:
             return ScoreFailure(document_id, "the text is not valid Unicode: a lone surrogate")
+        async with self._slots:
+            client = self._free.pop()  # one for each slot, the last used first
+            try:
+                return await self._ask(client, document_id, prepared, prepared.body)
+            finally:
+                self._free.append(client)
+
+    async def _ask(
+        self, client: httpx.AsyncClient, document_id: str, prepared: _Prepared, body: bytes
+    ) -> Outcome:
         cost = Cost()
         attempt = 0
-        async with self._slots:
-            while True:
-                attempt += 1
-                result, spent = await self._request(prepared.body)
-                cost += spent
-                if isinstance(result, _Answer):
-                    return QualityScore(
-                        document_id=document_id,
-                        log_p_yes=result.log_p_yes,
-                        log_p_no=result.log_p_no,
-                        truncated=prepared.truncated,
-                        cost=cost,
-                    )
-                reason = self._why_stop(result, attempt)
-                if reason is not None:
-                    return ScoreFailure(document_id, reason, cost)
-                await self._back_off(attempt, result.wait_seconds)
+        while True:
+            attempt += 1
+            result, spent = await self._request(client, body)
+            cost += spent
+            if isinstance(result, _Answer):
+                return QualityScore(
+                    document_id=document_id,
+                    log_p_yes=result.log_p_yes,
+                    log_p_no=result.log_p_no,
+                    truncated=prepared.truncated,
+                    cost=cost,
+                )
+            reason = self._why_stop(result, attempt)
+            if reason is not None:
+                return ScoreFailure(document_id, reason, cost)
+            await self._back_off(attempt, result.wait_seconds)
 
     def _why_stop(self, trouble: _Trouble, attempt: int) -> str | None:
         """Return why a document is not asked about again; None if it is."""
@@ -287,7 +300,8 @@ class _Asker:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
         await asyncio.get_running_loop().shutdown_asyncgens()
 
     async def _back_off(self, attempt: int, asked_seconds: float | None) -> None:
@@ -299,7 +313,9 @@ class _Asker:
             wait = asked_seconds + min(wait, self._endpoint.backoff_seconds)
         await asyncio.sleep(wait)
 
-    async def _request(self, body: bytes) -> tuple[_Answer | _Trouble, Cost]:
+    async def _request(
+        self, client: httpx.AsyncClient, body: bytes
+    ) -> tuple[_Answer | _Trouble, Cost]:
         import httpx
 
         estimate = len(body) / self._endpoint.bytes_per_token + 1
@@ -309,7 +325,7 @@ class _Asker:
             # httpx limits each read; an endpoint that drips must be limited as a whole
             async with asyncio.timeout(self._endpoint.timeout_seconds):
                 path = self._endpoint.base_url.rstrip("/") + PATHS[self._endpoint.api]
-                async with self._client.stream("POST", path, content=body) as response:
+                async with client.stream("POST", path, content=body) as response:
                     content = await _read(response)
         except (TimeoutError, httpx.TimeoutException):
             seconds = self._endpoint.timeout_seconds
@@ -369,7 +385,9 @@ class _Asker:
             return ""
         if self._key is not None:
             message = message.replace(self._key.get_secret_value(), "[key]")
-        return f" ({' '.join(message.split())[:_MESSAGE_CHARACTERS]})"
+        line = " ".join(message.split())[:_MESSAGE_CHARACTERS]
+        # lone surrogates cannot be stored, control characters would speak to a terminal
+        return f" ({''.join(each if each.isprintable() else '?' for each in line)})"
 
 
 class _Pace:
@@ -414,6 +432,7 @@ class _LoopThread:
             target=self._loop.run_forever, name="ask-llm-endpoint", daemon=True
         )
         self._thread.start()
+        logging.getLogger("httpx").addFilter(self._is_wanted)
         return self
 
     def __exit__(
@@ -425,10 +444,15 @@ class _LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        logging.getLogger("httpx").removeFilter(self._is_wanted)
 
     def submit(self, work: Coroutine[None, None, T]) -> Future[T]:
         """Start a coroutine in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _is_wanted(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record of httpx is not one of the lines about each request from here."""
+        return record.levelno > logging.INFO or record.thread != self._thread.ident
 
 
 def retry_after_seconds(header: str | None, *, now: dt.datetime) -> float | None:
@@ -462,7 +486,11 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
-def _open_client(endpoint: EndpointSettings, key: SecretStr | None) -> httpx.AsyncClient:
+def _open_clients(endpoint: EndpointSettings, key: SecretStr | None) -> list[httpx.AsyncClient]:
+    """Return a client of one connection for each request that may be under way.
+
+    One client for all would look at each pair of its connections at every request.
+    """
     try:
         import httpx
     except ImportError as error:
@@ -470,12 +498,17 @@ def _open_client(endpoint: EndpointSettings, key: SecretStr | None) -> httpx.Asy
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     if key is not None:
         headers["Authorization"] = f"Bearer {key.get_secret_value()}"
-    return httpx.AsyncClient(
-        headers=headers,
-        timeout=httpx.Timeout(endpoint.timeout_seconds),
-        limits=httpx.Limits(max_connections=endpoint.concurrency),
-        follow_redirects=False,
-    )
+    tls = httpx.create_ssl_context()  # slow to make, so it is shared
+    return [
+        httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(endpoint.timeout_seconds),
+            limits=httpx.Limits(max_connections=1),
+            follow_redirects=False,
+            verify=tls,
+        )
+        for _ in range(endpoint.concurrency)
+    ]
 
 
 def _now() -> dt.datetime:

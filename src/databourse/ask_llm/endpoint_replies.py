@@ -26,6 +26,8 @@ from databourse.ask_llm.results import Interval
 _SPACE_MARKS = ("\u2581", "\u0120")  # how SentencePiece and byte-level tokenizers write a space
 _SUM_TOLERANCE = 0.01  # endpoints round; a larger excess over one is no distribution
 
+_MOST_TOKENS = 1 << 24  # no model reads as much; a larger count would only stall the pace
+
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 
 
@@ -87,7 +89,9 @@ def token_usage(reply: Mapping[str, Any]) -> TokenUsage | None:
     if not isinstance(usage, dict):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+    if type(prompt) is not int or type(completion) is not int:
+        return None
+    if not (0 <= prompt <= _MOST_TOKENS and 0 <= completion <= _MOST_TOKENS):
         return None
     return TokenUsage(prompt, completion)
 
@@ -110,12 +114,7 @@ def listed_tokens(reply: Mapping[str, Any], settings: EndpointSettings) -> list[
     if not listed:
         raise MalformedReplyError("a reply with an empty list of log-probabilities")
     for token, logarithm in listed:
-        if (
-            not isinstance(token, str)
-            or isinstance(logarithm, bool)
-            or not isinstance(logarithm, int | float)
-            or not logarithm <= _SUM_TOLERANCE  # this way round so that NaN is refused
-        ):
+        if not isinstance(token, str) or not _is_log_probability(logarithm):
             raise MalformedReplyError("a reply with a log-probability that is none")
     if math.fsum(math.exp(logarithm) for _, logarithm in listed) > 1 + _SUM_TOLERANCE:
         raise MalformedReplyError("a reply whose probabilities add up to more than one")
@@ -146,6 +145,13 @@ def score_bounds(
 ) -> tuple[Interval, Interval]:
     """Return the bounds of ln P(yes) and of ln P(no)."""
     return answer_bounds(listed, prompt.yes), answer_bounds(listed, prompt.no)
+
+
+def _is_log_probability(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    # this way round so that NaN is refused; JSON has integers that no float can hold
+    return value <= _SUM_TOLERANCE and (isinstance(value, float) or value > -(1 << 53))
 
 
 def _with_plain_space(token: str) -> str:

@@ -113,6 +113,18 @@ class EndpointSettings:
             )
         return SecretStr(key)
 
+    def check_prompt(self, prompt: PromptSettings) -> None:
+        """Pass if an endpoint can be asked in this way.
+
+        Raises:
+            ConfigError: the prompt is to be wrapped in a chat template: that is the endpoint's.
+        """
+        if prompt.wrap != "plain":
+            raise ConfigError(
+                f"wrap {prompt.wrap!r} is for a model of our own; an endpoint wraps what comes "
+                "through api 'chat' by itself: set wrap to 'plain'"
+            )
+
     def scorer_id(self, prompt: PromptSettings) -> str:
         """Return the identity of what decides the scores, as far as it can be known from here.
 
@@ -131,6 +143,8 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        usable = usable and url.isprintable() and " " not in url
+        (parts.hostname or "").encode("idna")  # what cannot be a name is found out here, not there
         bare = not (parts.username or parts.password or parts.query or parts.fragment)
         _ = parts.port
     except ValueError:

@@ -5,8 +5,9 @@ parts (a line of three hash marks, the document, the marks again, one question, 
 criteria, the header OPTIONS: and a bulleted list, yes first), nothing after the list, and the score
 P("yes"). Our choices, because the paper does not say: the wording of question and criteria (they
 say what the paper's say; give the figure's own sentences for an exact replication), the truncation,
-which spellings count as an answer, the removal of delimiters from documents, and the prompt for
-causal models, which need the options on one line and a cue after them.
+which spellings count as an answer, the removal of delimiters from documents, the chat template
+around the prompt, and the prompt for causal models, which need the options on one line and a cue
+after them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from databourse.errors import InputError
 
 _REVISION = 1  # of the assembly and the cleaning: raise it when prompts change
 _CHARACTERS_PER_TOKEN = 8  # how much of a long text is tokenized at first; changes only the work
+_LEAST_HEAD_TAIL_TOKENS = 16  # the ellipsis is seven bytes: no tokenizer makes more tokens of it
+ELLIPSIS = "\n[...]\n"
+"""What stands between the head and the tail of a document of which both are kept."""
+
+Truncation = Literal["head", "head_tail"]
+Wrap = Literal["plain", "chat_template"]
 
 QUESTION = (
     "Is the paragraph above, between the two lines of {delimiter}, an informative example for "
@@ -91,8 +98,12 @@ class PromptSettings:
         cue: what comes after the options; the paper has nothing.
         yes: spellings whose probabilities add up to P(yes); the first one is shown as an option.
         no: likewise for P(no).
-        max_document_tokens: documents are cut after so many tokens, the head is kept; with the
-            default a T5 prompt stays within the 512 tokens it was trained on.
+        max_document_tokens: documents are cut to so many tokens; with the default a T5 prompt stays
+            within the 512 tokens it was trained on.
+        truncate: 'head' keeps the beginning of a longer document, 'head_tail' as much of its
+            beginning as of its end, with a line [...] between them that counts as well.
+        wrap: 'plain' asks with the prompt as it is, 'chat_template' with the prompt as the message
+            of a user, in the model's own chat template; for a causal model of our own.
     """
 
     delimiter: str = "###"
@@ -103,6 +114,8 @@ class PromptSettings:
     yes: tuple[str, ...] = ("yes", "Yes")
     no: tuple[str, ...] = ("no", "No")
     max_document_tokens: int = 384
+    truncate: Truncation = "head"
+    wrap: Wrap = "plain"
 
     def __post_init__(self) -> None:
         shape = _shape(self.delimiter)
@@ -114,6 +127,9 @@ class PromptSettings:
             raise InputError(f"options must be 'bullets' or 'inline', got {self.options!r}")
         if not isinstance(self.max_document_tokens, int) or self.max_document_tokens < 1:
             raise InputError(f"max_document_tokens must be >= 1, got {self.max_document_tokens!r}")
+        self._check_truncation()
+        if self.wrap not in ("plain", "chat_template"):
+            raise InputError(f"wrap must be 'plain' or 'chat_template', got {self.wrap!r}")
         for side, words in (("yes", self.yes), ("no", self.no)):
             if type(words) is not tuple or not words or any(not w or w != w.strip() for w in words):
                 raise InputError(
@@ -122,6 +138,22 @@ class PromptSettings:
         both = sorted(set(self.yes) & set(self.no))
         if both:
             raise InputError(f"{both[0]!r} cannot be an answer for both yes and no")
+
+    def _check_truncation(self) -> None:
+        if self.truncate not in ("head", "head_tail"):
+            raise InputError(f"truncate must be 'head' or 'head_tail', got {self.truncate!r}")
+        if self.truncate == "head":
+            return
+        if self.max_document_tokens < _LEAST_HEAD_TAIL_TOKENS:
+            raise InputError(
+                f"truncate 'head_tail' needs max_document_tokens >= {_LEAST_HEAD_TAIL_TOKENS}, "
+                f"got {self.max_document_tokens!r}"
+            )
+        if without_delimiters(ELLIPSIS, self.delimiter) != ELLIPSIS:
+            raise InputError(
+                f"delimiter {self.delimiter!r} is part of the line {ELLIPSIS.strip()} of truncate "
+                "'head_tail'; give another one"
+            )
 
     @property
     def digest(self) -> str:
@@ -140,9 +172,21 @@ def build_prompt(document: str, settings: PromptSettings) -> str:
         document: any text, already cut; delimiters in it are removed, see `without_delimiters`.
         settings: the other parts.
     """
-    clean = without_delimiters(document, settings.delimiter)
-    head, tail = _frame(settings)
-    return head + clean + tail
+    head, tail = prompt_frame(settings)
+    return head + without_delimiters(document, settings.delimiter) + tail
+
+
+def prompt_frame(settings: PromptSettings) -> tuple[str, str]:
+    """Return what stands before a document in its prompt, and what after it."""
+    question = settings.question.replace("{delimiter}", settings.delimiter)
+    yes, no = settings.yes[0], settings.no[0]
+    options = f"\n- {yes}\n- {no}" if settings.options == "bullets" else f" {yes} / {no}"
+    cue = f"\n{settings.cue}" if settings.cue else ""
+    ask = " ".join(part for part in (question, settings.criteria) if part)
+    return (
+        f"{settings.delimiter}\n",
+        f"\n{settings.delimiter}\n\n{ask}\n\nOPTIONS:{options}{cue}",
+    )
 
 
 def without_delimiters(text: str, delimiter: str) -> str:
@@ -173,20 +217,45 @@ def without_delimiters(text: str, delimiter: str) -> str:
     return "".join([*kept, text[start:]])
 
 
-def cut_document(text: str, max_tokens: int, *, token_spans: TokenSpans) -> str:
-    """Return the longest head found that has at most `max_tokens` tokens by itself.
+def cut_document(
+    text: str, max_tokens: int, *, token_spans: TokenSpans, truncate: Truncation = "head"
+) -> str:
+    """Return a document cut to at most `max_tokens` tokens by itself; the text if it is so short.
 
     Args:
-        text: cleaned already, so that the head is clean too.
+        text: cleaned already, so that its parts are clean too.
         max_tokens: >= 1.
         token_spans: the tokenizer, special tokens left out.
+        truncate: 'head' keeps the longest head found. 'head_tail' keeps a head, the line [...] and
+            a tail; both get half of the tokens that the line leaves, the head the odd one.
 
     Returns:
-        The text itself if it is short enough. A head never ends inside a character, and is at most
-        one token shorter than it could be, unless its last word splits otherwise once it is cut.
+        A part never ends or begins inside a character. Each is at most one token shorter than it
+        could be, unless a word splits otherwise once it is cut.
+
+    Raises:
+        InputError: `max_tokens` is below 1, or leaves no token for the head and the tail each.
     """
     if max_tokens < 1:
         raise InputError(f"max_tokens must be >= 1, got {max_tokens!r}")
+    head = _longest_head(text, max_tokens, token_spans)
+    if truncate == "head" or head == text:
+        return head
+    available = max_tokens - len(token_spans(ELLIPSIS))
+    for n_kept in range(available, 1, -1):
+        n_tail = n_kept // 2
+        head = _longest_head(text, n_kept - n_tail, token_spans)
+        tail = _longest_tail(text[len(head) + 1 :], n_tail, token_spans)
+        both = f"{head}{ELLIPSIS}{tail}"
+        if len(token_spans(both)) <= max_tokens:  # the joints may take tokens of their own
+            return both
+    raise InputError(
+        f"max_tokens must leave a token for a head and a tail beside the line "
+        f"{ELLIPSIS.strip()}, got {max_tokens!r}"
+    )
+
+
+def _longest_head(text: str, max_tokens: int, token_spans: TokenSpans) -> str:
     length = max_tokens * _CHARACTERS_PER_TOKEN
     spans = token_spans(text[:length])
     while len(spans) <= max_tokens and length < len(text):
@@ -199,6 +268,20 @@ def cut_document(text: str, max_tokens: int, *, token_spans: TokenSpans) -> str:
         head = head[:end]
         spans = token_spans(head)
     return head
+
+
+def _longest_tail(text: str, max_tokens: int, token_spans: TokenSpans) -> str:
+    length = max_tokens * _CHARACTERS_PER_TOKEN
+    spans = token_spans(text[-length:])
+    while len(spans) <= max_tokens and length < len(text):
+        length *= 4
+        spans = token_spans(text[-length:])
+    tail = text[-length:]
+    while len(spans) > max_tokens:
+        start = max(spans[-max_tokens][0], spans[-max_tokens - 1][1], 1)
+        tail = tail[start:]
+        spans = token_spans(tail)
+    return tail
 
 
 def spans_by_bytes(bytes_per_token: float) -> TokenSpans:
@@ -222,15 +305,3 @@ def spans_by_bytes(bytes_per_token: float) -> TokenSpans:
         return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
     return spans
-
-
-def _frame(settings: PromptSettings) -> tuple[str, str]:
-    question = settings.question.replace("{delimiter}", settings.delimiter)
-    yes, no = settings.yes[0], settings.no[0]
-    options = f"\n- {yes}\n- {no}" if settings.options == "bullets" else f" {yes} / {no}"
-    cue = f"\n{settings.cue}" if settings.cue else ""
-    ask = " ".join(part for part in (question, settings.criteria) if part)
-    return (
-        f"{settings.delimiter}\n",
-        f"\n{settings.delimiter}\n\n{ask}\n\nOPTIONS:{options}{cue}",
-    )

@@ -5,38 +5,45 @@ ln P(yes) = ln sum_{i in Y} exp z_i - ln sum_{i in V} exp z_i, in float64 whatev
 the model. Only safetensors weights are read, and no code that comes with a model is run.
 
 Special tokens spelled out in a document (`</s>`) are read as its characters or, where a tokenizer
-has no such reading, become a space. Documents are padded
-on the right, where neither a masked encoder nor a causal model can see it, in batches whose shape
-depends on the document alone (see `databourse.encoders.encoder`).
+has no such reading, become a space. Documents are padded on the right, where neither a masked
+encoder nor a causal model can see it, in batches whose shape depends on the document alone (see
+`databourse.encoders.encoder`).
+
+Chat templates are programs that come with a model. transformers renders them in Jinja's immutable
+sandbox (`ImmutableSandboxedEnvironment`): they reach neither files nor the network nor attributes
+that begin with an underscore; one may still take long. A template never sees a document: it is
+rendered once, around a word in the document's place, so no document can change what it does. Within
+the chat the signs of the template must be read as such, so those in a document cannot be told apart
+by the tokenizer; there they become a space, until none of a document's characters is read as one.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import importlib
 import importlib.metadata
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from databourse.ask_llm.model_folder import ModelKind, check_folder, find_model, fingerprint
 from databourse.ask_llm.prompt import (
     PromptSettings,
-    build_prompt,
+    Wrap,
     cut_document,
+    prompt_frame,
     without_delimiters,
 )
 from databourse.ask_llm.results import Cost, Interval, QualityScore
-from databourse.digests import digest_of, file_sha256
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
-from databourse.encoders.locations import HubId, fetch, locate
 from databourse.encoders.silence import without_loading_bar
-from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
 from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError
 from databourse.progress import ProgressReport, silent
 
@@ -46,7 +53,8 @@ _REVISION = 1  # of tokenization and scoring: raise it when scores change
 _DOCUMENTS_AT_ONCE = 1_024  # scored before the first of them is given out
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 1_024, 16_384
 _LENGTH_MULTIPLE = 8
-_CAUSAL_HEADS = ("ForCausalLM", "LMHeadModel")
+_DOCUMENT_MARK = "databourse4fe1c2d7document"  # stands for it while a template is rendered
+_TEMPLATE_DATE = dt.date(2024, 7, 26)  # what templates are told today is: scores must not change
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,20 @@ class TransformersScorer:
                 f"the model's tokenizer takes {self.answer_tokens['yes'][both[0]]!r} for both yes "
                 f"and no: {list(prompt.yes)} and {list(prompt.no)}; give other spellings"
             )
-        frame_tokens = len(model.tokenize(build_prompt("", prompt)))
+        self._before, self._after = model.frame(prompt)
+        frame_tokens = len(model.tokenize(self._before + self._after))
         if frame_tokens + prompt.max_document_tokens > model.max_tokens:
             raise ConfigError(
                 f"the prompt takes {frame_tokens} tokens and max_document_tokens is "
                 f"{prompt.max_document_tokens}, but the model reads {model.max_tokens}; "
                 f"set max_document_tokens to {max(1, model.max_tokens - frame_tokens)} or less"
             )
-        version = importlib.metadata.version("torch")
-        self.scorer_id = (
-            f"{name}@{model.fingerprint[:12]}/torch-{version}-{model.precision}-"
-            f"{model.device_type}/{prompt.digest}/r{_REVISION}"
+        self.scorer_id = scorer_identity(
+            name,
+            model.fingerprint,
+            prompt,
+            device=model.device_type,
+            precision=model.precision,
         )
 
     def score(
@@ -120,23 +131,27 @@ class TransformersScorer:
 
     def _prepare(self, text: str) -> _Prepared:
         clean = without_delimiters(text, self._prompt.delimiter)
-        head = cut_document(
-            clean, self._prompt.max_document_tokens, token_spans=self._model.token_spans
+        kept = cut_document(
+            clean,
+            self._prompt.max_document_tokens,
+            token_spans=self._model.token_spans,
+            truncate=self._prompt.truncate,
         )
-        truncated = len(head) < len(clean)
+        truncated = kept != clean
+        start = len(self._before)
         while True:
-            prompt = build_prompt(head, self._prompt)
-            start = prompt.index("\n") + 1
-            controls = self._model.control_spans(prompt, start, start + len(head))
+            prompt = self._before + kept + self._after
+            controls = self._model.control_spans(prompt, start, start + len(kept))
             if controls:
-                # parts that the tokenizer knows as its own signs, whatever it was told, go
-                head = _without_spans(head, [(low - start, high - start) for low, high in controls])
+                # parts that the tokenizer reads as its own signs go; what is left may join to more
+                spans = [(low - start, high - start) for low, high in controls]
+                kept = without_delimiters(_without_spans(kept, spans), self._prompt.delimiter)
                 continue
             token_ids = self._model.tokenize(prompt)
-            if not head or len(token_ids) <= self._model.max_tokens:
+            if not kept or len(token_ids) <= self._model.max_tokens:
                 return _Prepared(token_ids, truncated)
             # a document may take a token more inside the prompt than by itself
-            head, truncated = head[:-1], True
+            kept, truncated = kept[:-1], True
 
     def _log_probabilities(
         self, tokens: Sequence[Sequence[int]], progress: ProgressReport
@@ -199,12 +214,55 @@ def load_scorer(
         TransientError: the hub failed.
     """
     check_threads(threads)
-    place = locate(name, kind="Ask-LLM model", known=(), root=root)
-    if isinstance(place, HubId):
-        folder, label = fetch(place, MODEL_PATTERNS), str(place)
-    else:
-        folder, label = place, "local"
-    return TransformersScorer(label, _Model(folder, device, precision), prompt, threads=threads)
+    place = find_model(name, root=root)
+    model = _Model(place.folder, device, precision, prompt.wrap)
+    return TransformersScorer(place.label, model, prompt, threads=threads)
+
+
+def scorer_identity(
+    label: str, model_fingerprint: str, prompt: PromptSettings, *, device: str, precision: str
+) -> str:
+    """Return the scorer_id of a model, which can be known without loading it.
+
+    Which tokens say yes follows from the files and the prompt, so it needs no place of its own.
+
+    Args:
+        label: the model's name.
+        model_fingerprint: of its files.
+        prompt: how it is asked.
+        device: a torch device; scores are taken to be the same on all of a kind.
+        precision: of weights and activations.
+
+    Raises:
+        ConfigError: there is no such precision.
+        MissingExtraError: torch is not installed.
+    """
+    check_precision(precision)
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MissingExtraError("torch", "pipeline", "Ask-LLM with a model") from error
+    kind_of_device = device.partition(":")[0]
+    return (
+        f"{label}@{model_fingerprint[:12]}/torch-{version}-{precision}-{kind_of_device}/"
+        f"{prompt.digest}/r{_REVISION}"
+    )
+
+
+def check_precision(precision: str) -> None:
+    """Pass if a model can be run in a precision, otherwise raise ConfigError."""
+    known = get_args(Precision)
+    if precision not in known:
+        raise ConfigError(f"precision must be one of {sorted(known)}, got {precision!r}")
+
+
+def check_wrap(kind: ModelKind, wrap: Wrap) -> None:
+    """Pass if a model of this kind may be asked in such a wrap, otherwise raise ConfigError."""
+    if wrap == "chat_template" and kind == "encoder-decoder":
+        raise ConfigError(
+            "wrap 'chat_template' is for causal models; an encoder-decoder has no chat: "
+            "set wrap to 'plain'"
+        )
 
 
 def _without_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
@@ -220,15 +278,21 @@ def _without_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
 class _Model:
     """A transformer with its tokenizer: prompts to tokens, tokens to probabilities of answers."""
 
-    def __init__(self, folder: Path, device: str, precision: Precision) -> None:
-        self._encodes = _encodes_and_decodes(folder)
-        self._torch, self._tokenizer, self._model = _load(
-            folder, device, precision, encodes=self._encodes
-        )
+    def __init__(self, folder: Path, device: str, precision: Precision, wrap: Wrap) -> None:
+        kind = check_folder(folder)
+        check_wrap(kind, wrap)
+        check_precision(precision)
+        self._encodes = kind == "encoder-decoder"
+        self._wrap = wrap
+        self._tokenizer = _load_tokenizer(folder)
+        self._template = _chat_template(folder, self._tokenizer) if wrap == "chat_template" else ""
+        # in a chat the template's own signs are to be read as such, else none is
+        self._tokenizer.backend_tokenizer.encode_special_tokens = wrap == "plain"
+        self._torch, self._model = _load_model(folder, device, precision, kind)
         config = self._model.config
         self.precision = precision
         self.device_type = str(self._model.device.type)
-        self.fingerprint = _fingerprint(folder)
+        self.fingerprint = fingerprint(folder)
         self.max_tokens = _limit(
             folder,
             self._tokenizer.model_max_length,
@@ -236,9 +300,11 @@ class _Model:
             getattr(config, "n_positions", None),
         )
         self.pad_token_id = int(self._tokenizer.pad_token_id or 0)
-        ends = {getattr(self._tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+        ends = {getattr(self._tokenizer, f"{end}_token_id") for end in ("bos", "eos", "pad")}
         unknown = {self._tokenizer.unk_token_id} - ends  # any odd character, not a control
-        self._control_ids = set(self._tokenizer.all_special_ids) - unknown
+        added = self._tokenizer.added_tokens_decoder  # some are special without a name of their own
+        special = {token_id for token_id, token in added.items() if token.special}
+        self._control_ids = {*self._tokenizer.all_special_ids, *special} - unknown
         self._start_token_id = getattr(config, "decoder_start_token_id", None)
         if self._encodes and self._start_token_id is None:
             raise ConfigError(
@@ -249,9 +315,55 @@ class _Model:
         self._keeps_logits = "logits_to_keep" in parameters
         self._threads_before = self._torch.get_num_threads()
 
+    def frame(self, prompt: PromptSettings) -> tuple[str, str]:
+        """Return what the model reads before a document, and what after it.
+
+        Raises:
+            ConfigError: the chat template cannot be used, or does not repeat the message once.
+        """
+        before, after = prompt_frame(prompt)
+        if self._wrap == "plain":
+            return before, after
+        message = before + _DOCUMENT_MARK + after
+        chat = self._render(message)
+        if chat.count(_DOCUMENT_MARK) != 1 or message.strip() not in chat:
+            raise ConfigError(
+                "the model's chat template must hold the message of the user once and as it is; "
+                "this one does not: set wrap to 'plain'"
+            )
+        before, _, after = chat.partition(_DOCUMENT_MARK)
+        self._control_ids |= {
+            token_id
+            for token_id, token in self._tokenizer.added_tokens_decoder.items()
+            # turns may be marked by tokens that are not called special; blank ones are only text
+            if token.content.strip() and token.content in self._template + before + after
+        }
+        return before, after
+
+    def _render(self, message: str) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            chat = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}],
+                chat_template=_fixed_date() + self._template,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # where a template knows it: the answer comes first
+            )
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"the model's chat template cannot be rendered: {_first_line(error)}; "
+                "set wrap to 'plain'"
+            ) from error
+        return str(chat)
+
     def tokenize(self, prompt: str) -> list[int]:
-        """Return the token ids of a prompt, with the model's own special tokens around it."""
-        return list(self._encode(prompt, add_special_tokens=True).ids)
+        """Return the token ids of a prompt, with the model's own special tokens around it.
+
+        A chat template has written those already.
+        """
+        return list(self._encode(prompt, add_special_tokens=self._wrap == "plain").ids)
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the span of characters of each token."""
@@ -316,7 +428,7 @@ class _Model:
             total = logits.logsumexp(dim=-1)
             chosen = [logits[:, list(ids)].logsumexp(dim=-1) - total for ids in answers]
             values: npt.NDArray[np.float64] = torch.stack(chosen, dim=1).cpu().numpy()
-        return values
+        return np.minimum(values, 0.0)  # a sum of all but all of it may round to more than 1
 
     def enter_worker(self) -> None:
         """Compute on one thread: sums split over threads would depend on how many there are."""
@@ -357,50 +469,67 @@ class _Model:
             ) from error
 
 
-def _encodes_and_decodes(folder: Path) -> bool:
-    """Return whether the model has an encoder and a decoder, after checking that it can answer."""
-    check_model_folder(folder)
-    file = folder / "config.json"
+def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' own
+    transformers = _import("transformers")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        architectures = [str(each) for each in config.get("architectures") or ()]
-        encodes = bool(config.get("is_encoder_decoder", False))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{file} is not the config of a model: {error}") from error
-    if not encodes and not any(each.endswith(_CAUSAL_HEADS) for each in architectures):
-        raise ConfigError(
-            f"{folder} is no model that answers: expected an encoder-decoder or a causal language "
-            f"model, got {', '.join(architectures) or 'no architectures'} in its config.json"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, local_files_only=True
         )
-    return encodes
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(
+            f"{folder} has no tokenizer.json: only tokenizers of that form can be used"
+        )
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
 
 
-def _load(
-    folder: Path, device: str, precision: Precision, *, encodes: bool
-) -> tuple[Any, Any, Any]:
+def _chat_template(folder: Path, tokenizer: Any) -> str:  # noqa: ANN401 - transformers' own
     try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "pipeline", "Ask-LLM with a model") from error
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise ConfigError(
+            f"{folder} has no chat template to wrap a prompt in; set wrap to 'plain', or use an "
+            "instruction-tuned model that has one"
+        ) from error
+
+
+def _fixed_date() -> str:
+    """Return the Jinja of a `strftime_now` that knows one day: that of the sandbox has a clock.
+
+    Its line break belongs to its last tag, so what follows is read as if it stood alone.
+    """
+    told = "".join(
+        f" | replace('%{letter}', '{_TEMPLATE_DATE.strftime(f'%{letter}')}')"
+        for letter in "aAbBdeHIjmMpSyY"
+    )
+    return "{% macro strftime_now(format) %}{{ format" + told + " }}{% endmacro %}\n"
+
+
+def _load_model(
+    folder: Path, device: str, precision: Precision, kind: ModelKind
+) -> tuple[Any, Any]:
+    torch, transformers = _import("torch"), _import("transformers")
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision not in dtypes:
-        raise ConfigError(f"precision must be one of {sorted(dtypes)}, got {precision!r}")
-    head: Any = transformers.AutoModelForSeq2SeqLM if encodes else transformers.AutoModelForCausalLM
+    heads = {
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+        "causal": transformers.AutoModelForCausalLM,
+    }
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise ConfigError(f"device {device!r} cannot be used: {_first_line(error)}") from error
-    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         with without_loading_bar():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **safe)
-            model, loading = head.from_pretrained(
+            model, loading = heads[kind].from_pretrained(
                 str(folder),
                 use_safetensors=True,
                 dtype=dtypes[precision],
                 output_loading_info=True,
-                **safe,
+                trust_remote_code=False,
+                local_files_only=True,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ConfigError(f"{folder} cannot be loaded: {_first_line(error)}") from error
@@ -410,20 +539,14 @@ def _load(
             f"{folder} lacks weights of its model ({missing[0]}, {len(missing)} in all): "
             "they would be random"
         )
-    if not getattr(tokenizer, "is_fast", False):
-        raise ConfigError(
-            f"{folder} has no tokenizer.json: only tokenizers of that form can be used"
-        )
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.encode_special_tokens = True  # those in a document are its text
-    return torch, tokenizer, model.to(device).eval()
+    return torch, model.to(device).eval()
 
 
-def _fingerprint(folder: Path) -> str:
-    """Return the digest of every file of a model that decides its scores."""
-    files = {file for pattern in MODEL_PATTERNS for file in folder.rglob(pattern)}
-    return digest_of({str(file.relative_to(folder)): file_sha256(file) for file in files})
+def _import(package: str) -> Any:  # noqa: ANN401 - a module
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(package, "pipeline", "Ask-LLM with a model") from error
 
 
 def _limit(folder: Path, *limits: object) -> int:

@@ -18,9 +18,21 @@ from databourse.encoders.locations import HubId, fetch, locate
 from databourse.encoders.silence import without_loading_bar
 from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
 from databourse.errors import ConfigError, IntegrityError, MissingExtraError
-from databourse.language_models.model import LanguageModel, import_torch, prepared_model
+from databourse.language_models.int8 import in_int8
+from databourse.language_models.model import (
+    LanguageModel,
+    Precision,
+    check_precision,
+    import_torch,
+    prepared_model,
+)
 from databourse.language_models.tokenizer import ModelTokenizer, read_tokenizer
-from databourse.language_models.training import CurvePoint, TrainedModel, TrainingSettings
+from databourse.language_models.training import (
+    CurvePoint,
+    TrainedModel,
+    TrainingSettings,
+    trained_model_id,
+)
 from databourse.tokenization import TOKENIZER_FILE
 
 TRAINING_FILE = "training.json"
@@ -30,25 +42,48 @@ _REVISION = 1  # of scoring: raise it when scores change
 _LONGEST_CONTEXT = 1 << 31  # a config without a limit may say 10^30
 
 
-def load_language_model(name: str, *, device: str = "cpu", root: Path = Path()) -> LanguageModel:
+def load_language_model(
+    name: str,
+    *,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    root: Path = Path(),
+) -> LanguageModel:
     """Return the causal language model of a name.
 
     Args:
         name: a model folder (relative ones start at `root`), or a hub id `owner/name` or
             `owner/name@revision`.
         device: "cpu", or a torch device such as "cuda" or "cuda:1".
+        precision: what it will be scored with. "int8" rounds the weights of its linear layers and
+            lets go of the others; else they stay in float32.
         root: folder of the config.
 
     Raises:
+        InputError: the device does not know the precision.
         UnknownNameError: the name is of neither form.
         ConfigError: the model or the device cannot be used.
         MissingExtraError: a package is missing.
         TransientError: the hub failed.
     """
-    place = locate(name, kind="language model", known=[], root=root)
-    if isinstance(place, HubId):
-        return load_model_folder(fetch(place, MODEL_PATTERNS), name=str(place), device=device)
-    return load_model_folder(place, name="local", device=device)
+    folder, name = _place_of(name, root)
+    model = load_model_folder(folder, name=name, device=device)
+    check_precision(model, precision)
+    return in_int8(model) if precision == "int8" else model
+
+
+def language_model_id(name: str, *, device: str = "cpu", root: Path = Path()) -> str:
+    """Return the model_id of `load_language_model` for the same arguments, without loading it.
+
+    Raises:
+        UnknownNameError: the name is of neither form.
+        ConfigError: there is no such model.
+        MissingExtraError: a package is missing.
+        TransientError: the hub failed.
+    """
+    folder, name = _place_of(name, root)
+    check_model_folder(folder)
+    return _model_id(folder, name, device)
 
 
 def load_model_folder(folder: Path, *, name: str, device: str) -> LanguageModel:
@@ -67,14 +102,10 @@ def load_model_folder(folder: Path, *, name: str, device: str) -> LanguageModel:
     check_model_folder(folder)
     tokenizer = read_tokenizer(folder)
     module = _read_module(folder, device)
-    version = importlib.metadata.version("torch")
-    device_type = str(next(module.parameters()).device.type)
     return prepared_model(
         module,
         tokenizer,
-        model_id=(
-            f"{name}@{folder_fingerprint(folder)[:16]}/torch-{version}-{device_type}/r{_REVISION}"
-        ),
+        model_id=_model_id(folder, name, device),
         start_token_id=_start_token_id(folder, tokenizer, module),
         context_tokens=_context_tokens(folder, module),
     )
@@ -141,12 +172,26 @@ def load_trained_model(folder: Path, *, device: str = "cpu") -> TrainedModel:
     model = prepared_model(
         _read_module(folder, device),
         read_tokenizer(folder),
-        model_id=record["model_id"],
+        model_id=trained_model_id(record["fingerprint"]),
         start_token_id=record["start_token_id"],
         context_tokens=settings.context_tokens,
     )
     curve = tuple(_point_from_json(point) for point in record["curve"])
     return TrainedModel(model, record["fingerprint"], settings, curve, record["n_documents"])
+
+
+def _place_of(name: str, root: Path) -> tuple[Path, str]:
+    """Return the folder of a model, fetched if it is on the hub, and how its id begins."""
+    place = locate(name, kind="language model", known=[], root=root)
+    if isinstance(place, HubId):
+        return fetch(place, MODEL_PATTERNS), str(place)
+    return place, "local"
+
+
+def _model_id(folder: Path, name: str, device: str) -> str:
+    version = importlib.metadata.version("torch")
+    device_type = device.partition(":")[0]  # equal devices of one type give equal numbers
+    return f"{name}@{folder_fingerprint(folder)[:16]}/torch-{version}-{device_type}/r{_REVISION}"
 
 
 def _point_as_json(point: CurvePoint) -> dict[str, float | None]:

@@ -6,7 +6,9 @@ last hidden states alone: only the positions to be scored are, a fixed number at
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,7 @@ from databourse.language_models.tokenizer import ModelTokenizer
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,6 +41,7 @@ class LanguageModel:
         context_tokens: the most tokens that it reads at once, the start token included.
         head: "separate" if its logits are its output embedding applied to the last hidden states,
             "inside" if it does more than that to them.
+        weights: what its linear layers hold; see `databourse.language_models.int8`.
     """
 
     model_id: str
@@ -47,6 +50,7 @@ class LanguageModel:
     start_token_id: int
     context_tokens: int
     head: Literal["separate", "inside"]
+    weights: Literal["float32", "int8"] = "float32"
 
     @property
     def device_type(self) -> str:
@@ -115,6 +119,7 @@ def losses_and_entropies(
         columns: of these positions, shape (n,).
         targets: the ids that follow them, shape (n,).
         precision: "bfloat16" runs the transformer in it on a GPU; softmax stays in float32.
+            "int8" is float32 here: it is the model's weights that are rounded.
     """
     torch = import_torch()
     own: Any = model.module
@@ -144,12 +149,19 @@ def check_precision(model: LanguageModel, precision: Precision) -> None:
     """Pass if a model can be run in a precision.
 
     Raises:
-        InputError: bfloat16 is asked of a CPU.
+        InputError: bfloat16 is asked of a CPU, int8 of a GPU, or more than int8 of weights in it.
     """
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+    if precision not in ("float32", "bfloat16", "int8"):
+        raise InputError(f"precision must be 'float32', 'bfloat16' or 'int8', got {precision!r}")
     if precision == "bfloat16" and model.device_type == "cpu":
         raise InputError("precision 'bfloat16' needs a GPU, got a model on the cpu; use 'float32'")
+    if precision == "int8" and model.device_type != "cpu":
+        raise InputError("precision 'int8' needs a CPU, got a model on a GPU; use 'bfloat16'")
+    if precision != "int8" and model.weights == "int8":
+        raise InputError(
+            f"the weights of {model.model_id} were rounded to int8 when it was loaded, "
+            f"got precision {precision!r}; load it without, or use 'int8'"
+        )
 
 
 def _loss_and_entropy(
@@ -179,7 +191,7 @@ def _filled(values: IntArray, size: int) -> IntArray:
 
 
 def _autocast(model: LanguageModel, precision: Precision) -> AbstractContextManager[object]:
-    if precision == "float32":
+    if precision != "bfloat16":
         return nullcontext()
     torch = import_torch()
     context: AbstractContextManager[object] = torch.autocast(model.device_type, torch.bfloat16)
@@ -197,3 +209,52 @@ def import_torch() -> Any:  # noqa: ANN401 - a module
     except ImportError as error:
         raise MissingExtraError("torch", "pipeline", "language models") from error
     return torch
+
+
+@contextmanager
+def threads_of_torch(threads: int) -> Iterator[None]:
+    """Let torch compute by `threads` threads in what this thread of Python does meanwhile.
+
+    torch has a number for each thread and one that new threads begin with; setting the first sets
+    both. Threads may be inside at the same time: the last one to leave restores what new threads
+    begin with.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    torch = import_torch()
+    with _Threads.lock:
+        before = torch.get_num_threads()
+        if _Threads.inside == 0:
+            _Threads.outside = before
+        _Threads.inside += 1
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        with _Threads.lock:
+            _Threads.inside -= 1
+            torch.set_num_threads(before)
+            if _Threads.inside == 0 and before != _Threads.outside:
+                # by a thread of its own, as this one keeps its own number
+                restoring = threading.Thread(target=torch.set_num_threads, args=(_Threads.outside,))
+                restoring.start()
+                restoring.join()
+
+
+def compute_on_one_thread() -> None:
+    """Begin a thread in which torch computes by this thread alone, for ever.
+
+    Sums split over threads would depend on how many there are.
+    """
+    torch = import_torch()
+    torch.get_num_threads()  # a thread reads torch's default once: it may not do so later
+    torch.set_num_threads(1)
+
+
+class _Threads:
+    """Of torch: see `threads_of_torch`."""
+
+    lock = threading.Lock()
+    inside = 0
+    outside = 1

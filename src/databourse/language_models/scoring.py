@@ -11,26 +11,33 @@ its prompt, and the start token stands before both: no first token is left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
 from databourse.errors import InputError, IntegrityError
+from databourse.language_models.int8 import in_int8
 from databourse.language_models.model import (
     LanguageModel,
     Precision,
     check_precision,
-    import_torch,
+    compute_on_one_thread,
     losses_and_entropies,
+    threads_of_torch,
 )
 from databourse.language_models.windows import Window, check_window, windows_of
 from databourse.progress import ProgressReport, silent
 
 FloatArray = npt.NDArray[np.float64]
+
+SCORING_REVISION = 2
+"""Of windows, batches and sums: raise it when the same model gives other scores."""
 
 _TEXTS_AT_ONCE = 8_192  # bounds the memory of tokens and batches in flight
 _CPU_PLAN = BatchPlan(batch_tokens=1_024, length_multiple=8)
@@ -100,7 +107,8 @@ def score_documents(
             many; 1 to window_tokens. Half of window_tokens doubles the cost of long texts at most.
         threads: on a CPU, batches computed at a time, >= 1; they change no number.
         prompts: what stands before each text, seen and not scored; None for nothing.
-        precision: "bfloat16" only on a GPU.
+        precision: "bfloat16" only on a GPU, "int8" only on a CPU: there the weights of linear
+            layers are rounded to eight bits first, unless they were when the model was loaded.
         progress: told of finished texts.
 
     Returns:
@@ -125,21 +133,35 @@ def score_documents(
     scores = DocumentScores(
         np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts)), np.zeros(len(texts))
     )
+    if precision == "int8":
+        model = in_int8(model)
     run = _Run(model, window_tokens, overlap_tokens, precision, progress)
     on_cpu = model.device_type == "cpu"
-    threads_before = import_torch().get_num_threads()
-    try:
-        with ThreadPoolExecutor(
-            threads if on_cpu else 1, initializer=_compute_on_one_thread
-        ) as pool:
-            for first in range(0, len(texts), _TEXTS_AT_ONCE):
-                part = slice(first, first + _TEXTS_AT_ONCE)
-                run.add(texts[part], before[part], _part_of(scores, part), pool)
-    finally:
-        import_torch().set_num_threads(threads_before)
+    with threads_of_torch(1), _workers(threads if on_cpu else 1) as computed:
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = slice(first, first + _TEXTS_AT_ONCE)
+            run.add(texts[part], before[part], _part_of(scores, part), computed)
     if not (np.isfinite(scores.loss_sums).all() and np.isfinite(scores.entropy_sums).all()):
         raise IntegrityError(f"model {model.model_id} gave a loss that is not finite")
     return scores
+
+
+class _Computed(Protocol):
+    """The results of batches, in order."""
+
+    def __call__(
+        self, compute: Callable[[Batch], list[tuple[float, float]]], batches: Sequence[Batch], /
+    ) -> Iterator[list[tuple[float, float]]]: ...
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[_Computed]:
+    """Compute batches by this thread if one is enough: then its clock tells what they cost."""
+    if threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads, initializer=compute_on_one_thread) as pool:
+        yield pool.map
 
 
 @dataclass(frozen=True)
@@ -155,7 +177,7 @@ class _Run:
         texts: Sequence[str],
         prompts: Sequence[str],
         scores: DocumentScores,
-        pool: ThreadPoolExecutor,
+        computed: _Computed,
     ) -> None:
         """Fill in the scores of some texts."""
         pieces = self._pieces(texts, prompts)
@@ -170,8 +192,8 @@ class _Run:
         def compute(batch: Batch) -> list[tuple[float, float]]:
             return self._sums_of([pieces[each] for each in batch.positions], batch, plan)
 
-        for batch, computed in zip(batches, pool.map(compute, batches), strict=True):
-            sums[list(batch.positions)] = computed
+        for batch, found in zip(batches, computed(compute, batches), strict=True):
+            sums[list(batch.positions)] = found
             documents = [pieces[each].document for each in batch.positions]
             np.subtract.at(unfinished, documents, 1)
             self.progress(int(np.count_nonzero(unfinished[np.unique(documents)] == 0)))
@@ -226,6 +248,21 @@ class _Run:
         ]
 
 
+def scoring_id(
+    model_id: str, *, window_tokens: int, overlap_tokens: int, precision: Precision
+) -> str:
+    """Return what decides a document's scores beside its texts: equal ids, equal scores.
+
+    Args:
+        model_id: of the language model.
+        window_tokens, overlap_tokens, precision: as `score_documents`.
+    """
+    return (
+        f"{model_id}/window-{window_tokens}-{overlap_tokens}/{precision}"
+        f"/scoring-r{SCORING_REVISION}"
+    )
+
+
 def batch_plan(model: LanguageModel) -> BatchPlan:
     """Return how windows are put together for a model: it decides memory, and no number."""
     plan = _CPU_PLAN if model.device_type == "cpu" else _GPU_PLAN
@@ -233,11 +270,6 @@ def batch_plan(model: LanguageModel) -> BatchPlan:
         return plan
     most_tokens = max(1, _MOST_LOGITS // model.tokenizer.vocabulary_size)
     return dataclasses.replace(plan, batch_tokens=min(plan.batch_tokens, most_tokens))
-
-
-def _compute_on_one_thread() -> None:
-    """Sums split over threads would depend on how many there are."""
-    import_torch().set_num_threads(1)
 
 
 def _part_of(scores: DocumentScores, part: slice) -> DocumentScores:

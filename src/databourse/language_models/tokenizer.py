@@ -63,6 +63,19 @@ class ModelTokenizer:
             ) from error
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens left out.
+
+        Bytes that are no whole character, as at the end of a text that was cut, become U+FFFD; ids
+        that the vocabulary has not are nothing.
+
+        Raises:
+            InputError: an id is negative.
+        """
+        if any(each < 0 for each in ids):
+            raise InputError(f"token ids must be >= 0, got {min(ids)}")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
     def id_of(self, token: str) -> int | None:
         """Return the id of a token, None if the vocabulary has no such token."""
         found = self._tokenizer.token_to_id(token)

@@ -35,6 +35,25 @@ class RunContext:
 
 
 @dataclass(frozen=True)
+class ModelIds:
+    """What language models have said of a snapshot, as far as a signal asks for it.
+
+    Attributes:
+        trained: fingerprints of the reference models, by fold; none if another model scores.
+        losses: under which ids token losses are stored, by fold; one id if there are no folds.
+        generations: likewise of sampled generations.
+        scorer: who answered about quality.
+        unanswered: digest of the documents about which it did not.
+    """
+
+    trained: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    generations: tuple[str, ...] = ()
+    scorer: str = ""
+    unanswered: str = ""
+
+
+@dataclass(frozen=True)
 class SnapshotIds:
     """Which version of what the market of a run stands on."""
 
@@ -43,6 +62,7 @@ class SnapshotIds:
     encoder_id: str
     topics_id: str
     neighbours_id: str | None
+    models: ModelIds = ModelIds()
 
 
 @dataclass(frozen=True)

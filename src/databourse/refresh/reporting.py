@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from databourse.reports.markdown import summary_markdown
 from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
 from databourse.reports.sweep import sweep_section
+from databourse.reports.training import FoldTraining, LossPoint, training_section
 from databourse.topics.keywords import topic_keywords
 from databourse.warehouse.store import Warehouse
 
@@ -41,8 +42,21 @@ def report_inputs(
     snapshot_id: str,
     stages: Sequence[StageReport],
     created_at: datetime,
+    trained: Sequence[str] = (),
 ) -> data.ReportInputs:
-    """Return everything that the report of a staged manifest shows."""
+    """Return everything that the report of a staged manifest shows.
+
+    Args:
+        warehouse: that the run has written.
+        run: the run.
+        staged: its manifest.
+        market: what was traded and bought.
+        signal_ids: of the traders.
+        snapshot_id: of the candidates.
+        stages: that are done.
+        created_at: printed on the page.
+        trained: fingerprints of the reference models; none if no such model scored documents.
+    """
     priced = warehouse.rows("stg_run__prices", {"run_id": run.run_id})
     traders = tuple(market.weights)
     budget = run.config.budget
@@ -64,7 +78,7 @@ def report_inputs(
         signals=_signals(warehouse, priced, traders, signal_ids, snapshot_id),
         topics=_topics(staged, market, _keywords(warehouse, priced)),
         texts=_example_texts(warehouse, priced),
-        signal_versions=_signal_versions(warehouse, signal_ids),
+        signal_versions=signal_versions(warehouse, signal_ids, snapshot_id),
         stages=tuple(
             data.StageTiming(
                 each.stage, each.rows_in, each.rows_out, each.seconds, each.cpu_seconds
@@ -73,7 +87,10 @@ def report_inputs(
             if not each.stage.startswith(CONTRACT_STAGE)
         ),
         contracts=_contracts(stages),
-        sections=(sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),),
+        sections=(
+            sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),
+            *training_sections(warehouse, run, trained),
+        ),
     )
 
 
@@ -163,14 +180,58 @@ def _example_texts(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
     return {row["document_id"]: row["text"] for batch in batches for row in batch.to_pylist()}
 
 
-def _signal_versions(
-    warehouse: Warehouse, signal_ids: Sequence[str]
+def training_sections(
+    warehouse: Warehouse, run: RunContext, trained: Sequence[str]
+) -> tuple[data.ExtraSection, ...]:
+    """Return the section about the reference models, if there are any.
+
+    Args:
+        warehouse: that remembers how they were trained.
+        run: that shows them; tells what it trained itself.
+        trained: their fingerprints.
+    """
+    if not trained:
+        return ()
+    table = warehouse.rows("stg_models__curves", {"fingerprints": list(trained)})
+    section = training_section([_fold_training(run, row) for row in table.to_pylist()])
+    return () if section is None else (section,)
+
+
+def _fold_training(run: RunContext, row: dict[str, Any]) -> FoldTraining:
+    settings = json.loads(row["settings"])
+    return FoldTraining(
+        fold=row["fold"],
+        folds=row["folds"],
+        documents=row["documents"],
+        curve=tuple(
+            LossPoint(point["tokens"], point["train_loss"], point["held_out_loss"])
+            for point in json.loads(row["curve"])
+        ),
+        evaluations=settings["evaluations"],
+        patience=settings["patience"],
+        seconds=row["seconds"],
+        cpu_seconds=row["cpu_seconds"],
+        # a model that a killed run left without a record is recorded later, without its time
+        is_new=row["run_id"] == run.run_id and row["seconds"] > 0,
+    )
+
+
+def signal_versions(
+    warehouse: Warehouse, signal_ids: Sequence[str], snapshot_id: str
 ) -> tuple[data.SignalVersion, ...]:
-    table = warehouse.rows("stg_run__signal_versions", {"signal_ids": list(signal_ids)})
-    return tuple(_signal_version(row) for row in table.to_pylist())
+    """Return how signals were computed, and what they told about their values."""
+    wanted = {"signal_ids": list(signal_ids)}
+    table = warehouse.rows("stg_run__signal_versions", wanted)
+    found = warehouse.rows(
+        "stg_snapshot__signal_details", {**wanted, "snapshot_id": snapshot_id}
+    ).to_pylist()
+    details = {row["signal_id"]: json.loads(row["details"]) for row in found}
+    return tuple(
+        _signal_version(row, details.get(row["signal_id"], {})) for row in table.to_pylist()
+    )
 
 
-def _signal_version(row: dict[str, Any]) -> data.SignalVersion:
+def _signal_version(row: dict[str, Any], details: Mapping[str, data.Detail]) -> data.SignalVersion:
     parameters = json.loads(row["parameters"])
     return data.SignalVersion(
         signal=row["signal"],
@@ -183,6 +244,7 @@ def _signal_version(row: dict[str, Any]) -> data.SignalVersion:
         gpu_seconds=row["gpu_seconds"],
         model_calls=row["model_calls"],
         parameters=", ".join(f"{key} {value}" for key, value in sorted(parameters.items())),
+        details=details,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from databourse.config import RefreshConfig, SourceConfig
+from databourse.config_models import REFERENCE
 from databourse.errors import UnknownNameError
 from databourse.market.board import Board
 from databourse.market.clearing import Liquidity
@@ -21,7 +22,7 @@ from databourse.market.standardisation import IntArray
 from databourse.refresh.context import RunContext
 from databourse.selection.limits import GroupLimits, group_limits
 from databourse.signals.registry import parse_signal
-from databourse.signals.specification import SignalParameters, SignalSpec
+from databourse.signals.specification import Need, SignalParameters, SignalSpec
 
 if TYPE_CHECKING:  # sources, encoders and tokenizers load much that pricing does without
     from databourse.encoders import Encoder
@@ -52,6 +53,11 @@ class ConfiguredSignal:
     spec: SignalSpec[SignalParameters]
     parameters: SignalParameters
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Return what must be there before it is computed."""
+        return self.spec.needs_of(self.parameters)
+
 
 def configured_signals(config: RefreshConfig) -> list[ConfiguredSignal]:
     """Return the signals of the config, in its order."""
@@ -70,8 +76,43 @@ def signal_names(config: RefreshConfig) -> list[str]:
 
 def neighbours_needed(config: RefreshConfig) -> int:
     """Return the largest number of neighbours that a signal looks at; 0 if none does."""
-    looking = [each for each in configured_signals(config) if "neighbours" in each.spec.needs]
+    looking = [each for each in configured_signals(config) if "neighbours" in each.needs]
     return max((int(getattr(each.parameters, "k", 0)) for each in looking), default=0)
+
+
+def all_needs(config: RefreshConfig) -> frozenset[Need]:
+    """Return what any signal of the config needs."""
+    return frozenset(need for signal in configured_signals(config) for need in signal.needs)
+
+
+@dataclass(frozen=True)
+class ModelWork:
+    """What language models must do for the signals of a config.
+
+    Attributes:
+        trains: the reference model is trained first.
+        scores: tokens are scored.
+        generates: continuations are sampled.
+        asks: a model is asked about quality.
+    """
+
+    trains: bool
+    scores: bool
+    generates: bool
+    asks: bool
+
+
+def model_work(config: RefreshConfig) -> ModelWork:
+    """Return what the signals of a config ask of language models."""
+    needs = all_needs(config)
+    scores = bool(needs & {"text_losses", "completion_losses", "conditioned_losses"})
+    generates = "generations" in needs
+    return ModelWork(
+        trains=(scores or generates) and config.language_model.name == REFERENCE,
+        scores=scores,
+        generates=generates,
+        asks="answers" in needs,
+    )
 
 
 def trader_weights(config: RefreshConfig) -> dict[str, float]:

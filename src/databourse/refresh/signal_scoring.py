@@ -18,10 +18,15 @@ from databourse.digests import canonical_json
 from databourse.errors import IntegrityError
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
+from databourse.refresh.generation_sampling import stored_generations
+from databourse.refresh.model_costs import NO_PART, ModelCost, cost_of
 from databourse.refresh.neighbour_search import stored_neighbours
+from databourse.refresh.quality_questions import stored_answers
 from databourse.refresh.settings import ConfiguredSignal, configured_signal, configured_signals
-from databourse.refresh.snapshot import labels_digest, snapshot_documents
+from databourse.refresh.snapshot import labels_digest, prompts_digest, snapshot_documents
+from databourse.refresh.token_scoring import stored_losses
 from databourse.signals.computation import compute_signal, model_fingerprint
 from databourse.signals.inputs import SignalInputs, SignalResult
 from databourse.signals.registry import signal_id as version_of
@@ -78,7 +83,7 @@ def score_signal(
         signal.spec,
         signal.parameters,
         model_fingerprint=fingerprint,
-        input_ids=_input_ids(run, ids, signal, bare),
+        input_ids=_input_ids(run, ids, signal, bare, documents),
     )
     snapshot_id = ids.snapshot_id if signal.spec.scope == "pool" else _ALL_DOCUMENTS
     missing = _missing(warehouse, signal_id, snapshot_id, ids.snapshot_id)
@@ -112,23 +117,31 @@ def _missing(
 
 
 def _input_ids(
-    run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal, bare: SignalInputs
+    run: RunContext,
+    ids: SnapshotIds,
+    signal: ConfiguredSignal,
+    bare: SignalInputs,
+    documents: pa.Table,
 ) -> dict[str, str]:
     """Return the identity of everything that a signal reads beside the documents' texts.
 
     Neighbours are named by their encoder: how many were searched does not change the nearest k.
     """
+    models = ids.models
     known: dict[str, str] = {
         "tokens": ids.tokenizer_id,
         "embeddings": ids.encoder_id,
         "neighbours": ids.encoder_id,
         "topics": ids.topics_id,
+        **dict.fromkeys(PARTS, " ".join(models.losses)),
+        "generations": " ".join(models.generations),
+        "answers": f"{models.scorer} without {models.unanswered}",
     }
-    result: dict[str, str] = {
-        need: known[need] for need in sorted(signal.spec.needs) if need in known
-    }
-    if "labels" in signal.spec.needs and bare.labels is not None:
+    result: dict[str, str] = {need: known[need] for need in sorted(signal.needs) if need in known}
+    if "labels" in signal.needs and bare.labels is not None:
         result["labels"] = labels_digest(bare.labels.tolist())
+    if signal.needs & {"completion_losses", "conditioned_losses", "generations"}:
+        result["prompts"] = prompts_digest(documents["prompt_characters"].to_pylist())
     if signal.spec.scope == "pool":
         result["seed"] = str(run.config.seed)
     return result
@@ -149,6 +162,10 @@ def _compute_and_store(
     inputs = _inputs(warehouse, run, ids, signal, documents, advance=advance)
     started, cpu_started = time.perf_counter(), time.thread_time()
     result = compute_signal(signal.spec, signal.parameters, inputs)
+    own = ModelCost(
+        time.perf_counter() - started, time.thread_time() - cpu_started, result.model_calls
+    )
+    total = sum(_costs_of_needs(warehouse, ids, signal), own)
     version = {
         "signal_id": signal_id,
         "signal": signal.spec.name,
@@ -157,10 +174,10 @@ def _compute_and_store(
         "model_fingerprint": fingerprint,
         "orientation": signal.spec.orientation,
         "revision": signal.spec.revision,
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.thread_time() - cpu_started,
+        "seconds": total.seconds,
+        "cpu_seconds": total.cpu_seconds,
         "gpu_seconds": 0.0,
-        "model_calls": result.model_calls,
+        "model_calls": total.model_calls,
     }
     _store(warehouse, result, documents["document_id"], version, snapshot_id)
 
@@ -186,6 +203,31 @@ def _store(
         if not known:
             append(cursor, "signal_versions", pa.Table.from_pylist([version]))
         append(cursor, "signals", pa.table(rows))
+        key = {"signal_id": version["signal_id"], "snapshot_id": snapshot_id}
+        cursor.execute(
+            "delete from signal_details "
+            "where signal_id = $signal_id and snapshot_id = $snapshot_id",
+            key,
+        )
+        details = {**key, "details": canonical_json(dict(result.details))}
+        append(cursor, "signal_details", pa.Table.from_pylist([details]))
+
+
+def _costs_of_needs(
+    warehouse: Warehouse, ids: SnapshotIds, signal: ConfiguredSignal
+) -> list[ModelCost]:
+    """Return what models have cost for what a signal reads; signals that share it count it each."""
+    models = ids.models
+    costs = [
+        cost_of(warehouse, models.losses, [part])
+        for need, part in PARTS.items()
+        if need in signal.needs
+    ]
+    if "generations" in signal.needs:
+        costs.append(cost_of(warehouse, models.generations, [NO_PART]))
+    if "answers" in signal.needs:
+        costs.append(cost_of(warehouse, [models.scorer], [NO_PART]))
+    return costs
 
 
 def _inputs(
@@ -198,12 +240,17 @@ def _inputs(
     advance: ProgressReport,
 ) -> SignalInputs:
     """Return what the signal needs, and nothing else of what is large."""
-    needs = signal.spec.needs
+    needs = signal.needs
     vectors = None
     if needs & {"embeddings", "topics"}:
         vectors = snapshot_vectors(
             warehouse, snapshot_id=ids.snapshot_id, encoder_id=ids.encoder_id
         )
+    losses = {
+        need: stored_losses(warehouse, documents, part, ids.models.losses)
+        for need, part in PARTS.items()
+        if need in needs
+    }
     return SignalInputs(
         document_ids=documents["document_id"].to_pylist(),
         seed=run.config.seed,
@@ -217,6 +264,21 @@ def _inputs(
             else None
         ),
         texts=lambda: _texts(warehouse, documents, run.config.compute.batch_documents),
+        text_losses=losses.get("text_losses"),
+        completion_losses=losses.get("completion_losses"),
+        conditioned_losses=losses.get("conditioned_losses"),
+        generations=(
+            stored_generations(warehouse, documents, ids.models.generations)
+            if "generations" in needs
+            else None
+        ),
+        answers=(
+            stored_answers(
+                warehouse, documents, snapshot_id=ids.snapshot_id, scorer_id=ids.models.scorer
+            )
+            if "answers" in needs
+            else None
+        ),
         progress=advance,
     )
 

@@ -18,3 +18,8 @@ def snapshot_documents(warehouse: Warehouse, *, run_id: str, snapshot_id: str) -
 def labels_digest(labels: Sequence[str | None]) -> str:
     """Return the digest of labels in key order: a label may change where a text does not."""
     return digest_of_lines("" if label is None else f"={label}" for label in labels)
+
+
+def prompts_digest(prompt_characters: Sequence[int | None]) -> str:
+    """Return the digest of where prompts end, in key order: that too may change without a text."""
+    return digest_of_lines("" if cut is None else str(cut) for cut in prompt_characters)

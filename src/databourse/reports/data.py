@@ -28,6 +28,9 @@ PRICED_COLUMNS = (
     "is_selected",
 )
 
+Detail = str | int | float | bool | None
+"""What a signal says about its values: a count, a share, a correlation, a name."""
+
 BUDGET_KINDS = ("tokens", "documents", "share")
 
 
@@ -98,7 +101,7 @@ class TopicRow:
 
 @dataclass(frozen=True, slots=True)
 class SignalVersion:
-    """Which version of a signal traded, and what it cost to compute."""
+    """Which version of a signal traded, what it cost to compute, and how its values came about."""
 
     signal: str
     signal_id: str
@@ -110,6 +113,7 @@ class SignalVersion:
     gpu_seconds: float
     model_calls: int
     parameters: str = ""
+    details: Mapping[str, Detail] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

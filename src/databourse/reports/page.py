@@ -7,6 +7,7 @@ nothing: styles and drawings are inside, there is no script, and a content polic
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from databourse.errors import InputError, MissingExtraError
 from databourse.reports import findings, measures
 from databourse.reports.data import (
     ContractResult,
+    Detail,
     ExtraSection,
     FunnelStage,
     ReportInputs,
@@ -145,6 +147,7 @@ def render_report(inputs: ReportInputs) -> str:
         dearest=example_cards(inputs, documents, measures.example_rows(documents.rank)[0]),
         cheapest=example_cards(inputs, documents, measures.example_rows(documents.rank)[1]),
         signals=signal_table(inputs.signal_versions),
+        details=detail_table(inputs.signal_versions),
         parameters=parameter_table(inputs.signal_versions),
         stages=stage_table(inputs.stages),
         contracts=contract_table(inputs.contracts),
@@ -329,6 +332,21 @@ def signal_table(versions: Sequence[SignalVersion]) -> Table:
     return Table("Signals and their cost", columns, tuple(rows), "lllllrrrr")
 
 
+def detail_table(versions: Sequence[SignalVersion]) -> Table:
+    """Return what every signal that has something to say tells about its values."""
+    rows = tuple(
+        (
+            shown_label(row.signal),
+            ", ".join(
+                f"{_in_words(key)}\u00a0{_detail(value)}" for key, value in row.details.items()
+            ),
+        )
+        for row in versions
+        if row.details
+    )
+    return Table("How the values came about", ("signal", "what it found"), rows, "ll")
+
+
 def parameter_table(versions: Sequence[SignalVersion]) -> Table:
     """Return the parameters of every signal that has some."""
     rows = tuple((shown_label(row.signal), row.parameters) for row in versions if row.parameters)
@@ -390,6 +408,24 @@ def _check_plot_names(sections: Sequence[ExtraSection]) -> None:
     ]
     if repeated:
         raise InputError(f"every plot of a page needs its own name, got {repeated} more than once")
+
+
+def _in_words(key: str) -> str:
+    return shown_label(key.replace("_", " "))
+
+
+def _detail(value: Detail) -> str:
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return count(value)
+        case float():
+            return significant(value) if math.isfinite(value) else decimal(value)
+        case _:
+            return shown_label(value, 80)
 
 
 def _topic_cells(row: TopicRow, before: int, after: int) -> tuple[str, ...]:

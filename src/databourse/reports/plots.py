@@ -65,6 +65,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 11.5,
 }
+_LEGEND_LETTERS = 36  # of four names side by side
 _LINE_STYLES = ((BOUGHT, "-", "o"), (ACCENT, "--", "s"), (LEFT, "-.", "^"), (INK, ":", "D"))
 
 
@@ -297,9 +298,11 @@ def line_plot(
         ):
             marks = marker if len(x) <= 30 else ""
             axes.plot(x, y, color=colour, ls=line, marker=marks, markersize=4, label=label)
+        _few_ticks(axes)
+        axes.xaxis.set_major_formatter(compact)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        legend_above(axes)
+        legend_above(axes, columns=4 if sum(map(len, series)) <= _LEGEND_LETTERS else 2)
         svg = page_svg(figure, name.replace("_", "-"), title)
     return Plot(name, title, svg, caption)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from databourse.errors import InputError
 from databourse.neighbours.vectors import NORM_TOLERANCE, row_norms
 from databourse.signals.inputs import SignalInputs, SignalResult
-from databourse.signals.specification import SignalParameters, SignalSpec
+from databourse.signals.specification import Need, SignalParameters, SignalSpec
 
 P = TypeVar("P", bound=SignalParameters)
 _EXAMPLES = 3
@@ -23,14 +24,14 @@ def compute_signal(spec: SignalSpec[P], parameters: P, inputs: SignalInputs) -> 
     Args:
         spec: the signal.
         parameters: of the type `spec.parameters`.
-        inputs: with every field of `spec.needs` filled.
+        inputs: with every field of `spec.needs_of(parameters)` filled.
 
     Raises:
         InputError: an input is missing, has the wrong shape or a bad value, or the signal gave a
             value that is not finite; names the signal and the first bad documents.
     """
     try:
-        _check_inputs(spec, inputs)
+        _check_inputs(spec.needs_of(parameters), inputs)
         result = spec.compute(parameters, inputs)
         _check_values(result.values, inputs)
     except InputError as error:
@@ -44,27 +45,38 @@ def model_fingerprint(spec: SignalSpec[P], parameters: P, inputs: SignalInputs) 
     Raises:
         InputError: the labels are needed and missing, or of the wrong shape.
     """
-    if "labels" in spec.needs:
+    if "labels" in spec.needs_of(parameters):
         _check_labels(inputs)
     return spec.fingerprint(parameters, inputs)
 
 
-def _check_inputs(spec: SignalSpec[P], inputs: SignalInputs) -> None:
+def _check_inputs(needs: AbstractSet[Need], inputs: SignalInputs) -> None:
     if inputs.n_documents == 0:
         raise InputError("there must be at least one document, got none")
-    missing = sorted(need for need in spec.needs if getattr(inputs, need) is None)
+    missing = sorted(need for need in needs if getattr(inputs, need) is None)
     if missing:
         raise InputError(f"it needs {' and '.join(missing)}, not among its inputs")
-    if "tokens" in spec.needs:
+    if "tokens" in needs:
         _check_tokens(inputs)
-    if "labels" in spec.needs:
+    if "labels" in needs:
         _check_labels(inputs)
-    if "embeddings" in spec.needs:
+    if "embeddings" in needs:
         _check_embeddings(inputs)
-    if "topics" in spec.needs:
+    if "topics" in needs:
         _check_topics(inputs)
-    if "neighbours" in spec.needs:
+    if "neighbours" in needs:
         _check_neighbours(inputs)
+    for need, losses in (
+        ("text_losses", inputs.text_losses),
+        ("completion_losses", inputs.completion_losses),
+        ("conditioned_losses", inputs.conditioned_losses),
+    ):
+        if need in needs and losses is not None:
+            _check_length(need, losses.token_counts.shape, inputs)
+    if "generations" in needs and inputs.generations is not None:
+        _check_length("generations", inputs.generations.groups.shape[:1], inputs)
+    if "answers" in needs and inputs.answers is not None:
+        _check_length("answers", inputs.answers.p_yes.shape, inputs)
 
 
 def _check_tokens(inputs: SignalInputs) -> None:

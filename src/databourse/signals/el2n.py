@@ -19,8 +19,6 @@ finds noise there), so this trader pulls against neighbour_agreement; needs labe
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -32,6 +30,7 @@ from databourse.signals.inputs import SignalInputs, SignalResult, required
 from databourse.signals.labels import NO_LABEL, trainable_codes
 from databourse.signals.probe import can_train, out_of_fold, probe_fingerprint
 from databourse.signals.specification import SignalParameters, SignalSpec
+from databourse.signals.unjudged import with_mean_for_unjudged
 
 
 class El2nParameters(SignalParameters):
@@ -90,9 +89,9 @@ def el2n(parameters: El2nParameters, inputs: SignalInputs) -> SignalResult:
     judged = ~np.isnan(norms)
     times = judged.sum(axis=0)
     values = np.where(judged, norms, 0.0).sum(axis=0) / np.maximum(times, 1)
-    values[times == 0] = math.fsum(values[times > 0].tolist()) / int((times > 0).sum())
+    values[times == 0] = np.nan
     return SignalResult(
-        values=values,
+        values=with_mean_for_unjudged(values),
         details={
             "model": model,
             "training_documents": int((codes != NO_LABEL).sum()),

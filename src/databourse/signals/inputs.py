@@ -21,6 +21,58 @@ JsonScalar = str | int | float | bool | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenLosses:
+    """What a language model says of a part of each document, summed over its tokens.
+
+    Attributes:
+        token_counts: shape (n,), int64; 0 where a document has no such part.
+        loss_sums: -ln p of its tokens, nats, shape (n,), >= 0.
+        entropy_sums: of the next token before each of them, nats, shape (n,), >= 0.
+    """
+
+    token_counts: NDArray[np.int64]
+    loss_sums: NDArray[np.float64]
+    entropy_sums: NDArray[np.float64]
+
+    @property
+    def mean_losses(self) -> NDArray[np.float64]:
+        """Return the mean loss per token, nats, shape (n,); NaN where there is no token."""
+        return _means(self.loss_sums, self.token_counts)
+
+    @property
+    def mean_entropies(self) -> NDArray[np.float64]:
+        """Return the mean entropy before a token, nats, shape (n,); NaN where there is no token."""
+        return _means(self.entropy_sums, self.token_counts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerationGroups:
+    """What a language model wrote for each document, R times, and what of it means the same.
+
+    Attributes:
+        groups: shape (n, R), int64; generations of a document with equal numbers mean the same.
+        log_likelihoods: mean ln p per generated token, shape (n, R), <= 0.
+    """
+
+    groups: NDArray[np.int64]
+    log_likelihoods: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QualityAnswers:
+    """What a model answered when asked whether a document is worth training on.
+
+    Attributes:
+        p_yes: P(yes) over the whole vocabulary, shape (n,), in [0, 1]; the middle of what is known
+            where an endpoint shows only its likeliest tokens. NaN where there is no answer.
+        yes_share: P(yes) / (P(yes) + P(no)), likewise.
+    """
+
+    p_yes: NDArray[np.float64]
+    yes_share: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SignalInputs:
     """The documents of a snapshot, in order of document_id, as far as a signal needs them.
 
@@ -33,6 +85,11 @@ class SignalInputs:
         topics: the topic of each document and the centroids.
         neighbours: the nearest documents of each document.
         texts: gives the texts anew at each call, in batches of any size, in order.
+        text_losses: of whole texts.
+        completion_losses: of completions by themselves; prompts are not seen.
+        conditioned_losses: of completions after their prompts.
+        generations: sampled continuations of each document, grouped by meaning.
+        answers: of the model of Ask-LLM.
         progress: told the number of documents done.
     """
 
@@ -44,6 +101,11 @@ class SignalInputs:
     topics: Topics | None = None
     neighbours: Neighbours | None = None
     texts: Callable[[], Iterator[Sequence[str]]] | None = None
+    text_losses: TokenLosses | None = None
+    completion_losses: TokenLosses | None = None
+    conditioned_losses: TokenLosses | None = None
+    generations: GenerationGroups | None = None
+    answers: QualityAnswers | None = None
     progress: ProgressReport = silent
 
     @property
@@ -76,3 +138,9 @@ def required(value: T | None, need: Need) -> T:
     if value is None:
         raise InputError(f"{need} must be among the inputs of this signal; they were not passed")
     return value
+
+
+def _means(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    means = np.full(len(sums), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means

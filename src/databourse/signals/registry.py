@@ -17,12 +17,20 @@ from databourse.errors import ConfigError, UnknownNameError, nearest_names
 from databourse.signals.specification import SignalParameters, SignalSpec
 
 SIGNALS: dict[str, str] = {
+    "ask_llm": "databourse.signals.ask_llm",
+    "ask_llm_distilled": "databourse.signals.ask_llm_distilled",
+    "completion_loss": "databourse.signals.completion_loss",
     "diversity": "databourse.signals.diversity",
     "el2n": "databourse.signals.el2n",
+    "euds": "databourse.signals.euds",
+    "generative_entropy": "databourse.signals.generative_entropy",
+    "ifd": "databourse.signals.ifd",
     "information_entropy": "databourse.signals.information_entropy",
     "length": "databourse.signals.length",
     "neighbour_agreement": "databourse.signals.neighbour_agreement",
+    "perplexity": "databourse.signals.perplexity",
     "rarity": "databourse.signals.rarity",
+    "semantic_entropy": "databourse.signals.semantic_entropy",
     "surprisal": "databourse.signals.surprisal",
     "uncertainty": "databourse.signals.uncertainty",
 }
@@ -121,6 +129,8 @@ def _describe(spec: SignalSpec[SignalParameters], error: ValidationError) -> str
 
 def _range(schema: Mapping[str, Any]) -> str:
     """Return the values that a JSON schema allows, in words."""
+    if "items" in schema:
+        return f"a list, each {_range(schema['items'])}"
     if "enum" in schema:
         return "one of " + ", ".join(map(repr, schema["enum"]))
     kind = {"integer": "an integer", "number": "a number", "boolean": "true or false"}

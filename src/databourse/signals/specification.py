@@ -11,7 +11,20 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from databourse.signals.inputs import SignalInputs, SignalResult
 
-Need = Literal["texts", "labels", "embeddings", "topics", "neighbours", "tokens"]
+Need = Literal[
+    "texts",
+    "labels",
+    "embeddings",
+    "topics",
+    "neighbours",
+    "tokens",
+    "text_losses",
+    "completion_losses",
+    "conditioned_losses",
+    "generations",
+    "answers",
+]
+"""A field of `SignalInputs`."""
 Scope = Literal["document", "pool"]
 
 
@@ -30,6 +43,12 @@ def no_model(parameters: SignalParameters, inputs: SignalInputs) -> str:
     return "none"
 
 
+def nothing_more(parameters: SignalParameters) -> frozenset[Need]:
+    """Return the needs that parameters add where they add none."""
+    del parameters
+    return frozenset()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SignalSpec(Generic[P]):
     """A signal: what it is called, needs, costs and means, and the function that computes it.
@@ -38,10 +57,11 @@ class SignalSpec(Generic[P]):
         name: of the signal and its trader.
         scope: 'document' if a value depends on the document and a frozen model alone, 'pool' if it
             depends on the other documents of the snapshot.
-        needs: the fields of `SignalInputs` that the caller must fill. 'labels' is filled by an
-            array of None when the pool has none.
+        needs: the fields of `SignalInputs` that the caller must fill, whatever the parameters.
+            'labels' is filled by an array of None when the pool has none.
         parameters: the model of its parameters, every field with a default, bounds, description.
         compute: (parameters, inputs) to values; call it through `computation.compute_signal`.
+        more_needs: parameters to the fields that they ask for beside `needs`.
         fingerprint: (parameters, inputs) to the identity of the model that will be used. It reads
             nothing but `labels`, so a caller can name a signal before it loads the rest.
         revision: raised whenever the same inputs begin to give other values.
@@ -60,3 +80,8 @@ class SignalSpec(Generic[P]):
     orientation: str
     cost: str
     fingerprint: Callable[[P, SignalInputs], str] = no_model
+    more_needs: Callable[[P], frozenset[Need]] = nothing_more
+
+    def needs_of(self, parameters: P) -> frozenset[Need]:
+        """Return the fields of `SignalInputs` that must be filled for these parameters."""
+        return self.needs | self.more_needs(parameters)

@@ -55,10 +55,24 @@ class Warehouse:
         finally:
             cursor.close()
 
-    def rows(self, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Return what a named query selects, as Arrow."""
+    def rows(
+        self,
+        name: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        relations: Mapping[str, pa.Table] | None = None,
+    ) -> pa.Table:
+        """Return what a named query selects, as Arrow.
+
+        Args:
+            name: of the query.
+            parameters: its values; those that it does not name are left out.
+            relations: tables that it reads under these names, beside those of the warehouse.
+        """
         cursor = self.cursor()
         try:
+            for relation, table in (relations or {}).items():
+                cursor.register(relation, table)
             return query_rows(cursor, name, parameters)
         finally:
             cursor.close()

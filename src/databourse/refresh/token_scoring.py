@@ -1,0 +1,183 @@
+"""Token losses of the snapshot: what is stored is not read again, what is new batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from databourse.language_models.model import LanguageModel
+from databourse.language_models.scoring import score_documents, scoring_id
+from databourse.progress import ProgressReport
+from databourse.refresh.context import RunContext
+from databourse.refresh.document_parts import (
+    PARTS,
+    Part,
+    PartTexts,
+    of_fold,
+    read_parts,
+    wanted_parts,
+)
+from databourse.refresh.language_models import model_ids, open_model
+from databourse.refresh.model_costs import append_cost, clocked
+from databourse.refresh.settings import all_needs
+from databourse.refresh.snapshot import snapshot_documents
+from databourse.signals.inputs import TokenLosses
+from databourse.warehouse.store import Warehouse, append
+
+
+@dataclass(frozen=True)
+class ScoredLosses:
+    """Where token losses are stored, and how much of it is new.
+
+    Attributes:
+        losses_ids: by fold.
+        n_parts: parts of documents that the signals need.
+        n_scored: of which these were scored now.
+    """
+
+    losses_ids: tuple[str, ...]
+    n_parts: int
+    n_scored: int
+
+
+def parts_needed(run: RunContext) -> list[Part]:
+    """Return which parts of documents the signals of a run need scored."""
+    needs = all_needs(run.config)
+    return [part for need, part in PARTS.items() if need in needs]
+
+
+def score_losses(
+    warehouse: Warehouse,
+    run: RunContext,
+    snapshot_id: str,
+    trained: Sequence[str],
+    *,
+    advance: ProgressReport,
+) -> ScoredLosses:
+    """Score the parts that have no losses yet.
+
+    Args:
+        warehouse: with the snapshot.
+        run: whose signals say which parts.
+        snapshot_id: of the documents.
+        trained: fingerprints of the reference models; empty if another model scores.
+        advance: told of parts, those that are there already included.
+
+    Raises:
+        ConfigError: the model cannot be used, or not in this way.
+        IntegrityError: a loss is not finite, or a file is damaged.
+    """
+    documents = snapshot_documents(warehouse, run_id=run.run_id, snapshot_id=snapshot_id)
+    losses_ids = _losses_ids(run, trained)
+    n_parts = n_scored = 0
+    for fold, losses_id in enumerate(losses_ids):
+        model: LanguageModel | None = None
+        for part in parts_needed(run):
+            wanted = of_fold(wanted_parts(documents, part), fold, len(losses_ids))
+            missing = warehouse.rows(
+                "stg_snapshot__unread_documents",
+                {"losses_id": losses_id, "part": part},
+                relations={"wanted_parts": wanted},
+            )
+            n_parts += wanted.num_rows
+            n_scored += missing.num_rows
+            advance(wanted.num_rows - missing.num_rows)
+            if not missing.num_rows:
+                continue
+            model = model or open_model(run, trained, fold)
+            for batch in read_parts(
+                warehouse, missing, part, batch_documents=run.config.compute.batch_documents
+            ):
+                _score_batch(
+                    warehouse, run, model, batch, losses_id=losses_id, part=part, advance=advance
+                )
+    return ScoredLosses(tuple(losses_ids), n_parts, n_scored)
+
+
+def stored_losses(
+    warehouse: Warehouse, documents: pa.Table, part: Part, losses_ids: Sequence[str]
+) -> TokenLosses:
+    """Return the losses of documents in their order, which is that of document_id.
+
+    Args:
+        warehouse: with the losses.
+        documents: document_id and prompt_characters.
+        part: of each; documents without it have no tokens.
+        losses_ids: by fold.
+    """
+    counts = np.zeros(documents.num_rows, dtype=np.int64)
+    losses, entropies = np.zeros(documents.num_rows), np.zeros(documents.num_rows)
+    ids = documents["document_id"].combine_chunks()
+    wanted = wanted_parts(documents, part)
+    for fold, losses_id in enumerate(losses_ids):
+        found = warehouse.rows(
+            "stg_snapshot__token_losses",
+            {"losses_id": losses_id, "part": part},
+            relations={"wanted_parts": of_fold(wanted, fold, len(losses_ids))},
+        )
+        rows = pa.compute.index_in(found["document_id"], value_set=ids).to_numpy()
+        counts[rows] = found["tokens"].to_numpy()
+        losses[rows] = found["loss_sum"].to_numpy()
+        entropies[rows] = found["entropy_sum"].to_numpy()
+    return TokenLosses(token_counts=counts, loss_sums=losses, entropy_sums=entropies)
+
+
+def _losses_ids(run: RunContext, trained: Sequence[str]) -> list[str]:
+    config = run.config.language_model
+    return [
+        scoring_id(
+            model_id,
+            window_tokens=config.window_tokens,
+            overlap_tokens=config.overlap_tokens,
+            precision=config.precision,
+        )
+        for model_id in model_ids(run, trained)
+    ]
+
+
+def _score_batch(
+    warehouse: Warehouse,
+    run: RunContext,
+    model: LanguageModel,
+    batch: PartTexts,
+    *,
+    losses_id: str,
+    part: Part,
+    advance: ProgressReport,
+) -> None:
+    config = run.config.language_model
+    with clocked() as clock:
+        scores = score_documents(
+            model,
+            batch.texts,
+            window_tokens=config.window_tokens,
+            overlap_tokens=config.overlap_tokens,
+            threads=run.config.compute.threads,
+            prompts=batch.prompts,
+            precision=config.precision,
+            progress=advance,
+        )
+    n_documents = batch.rows.num_rows
+    rows = {
+        "losses_id": pa.array([losses_id] * n_documents, pa.string()),
+        "part": pa.array([part] * n_documents, pa.string()),
+        "document_id": batch.rows["document_id"],
+        "prompt_characters": batch.rows["prompt_characters"],
+        "tokens": pa.array(scores.token_counts),
+        "loss_sum": pa.array(scores.loss_sums),
+        "entropy_sum": pa.array(scores.entropy_sums),
+    }
+    with warehouse.transaction() as cursor:
+        append(cursor, "token_losses", pa.table(rows))
+        append_cost(
+            cursor,
+            measured_id=losses_id,
+            part=part,
+            run_id=run.run_id,
+            n_documents=n_documents,
+            clock=clock,
+            model_calls=n_documents,
+        )

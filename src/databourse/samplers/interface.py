@@ -1,0 +1,173 @@
+"""What a sampler is given, what it gives back, and the checks that hold for all of them.
+
+A sampler is a function (candidates, budget, rng) to the positions it buys, in the order of buying.
+It never spends more than the budget; it walks its own order under the skip rule, so that what does
+not fit is passed over and nothing left of that order would still fit; what is equal to it is
+ordered by document_id; and what it buys depends on its arguments alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from databourse.errors import InputError
+from databourse.selection.greedy import FloatArray, IntArray, buy_within_budget, check_costs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """The documents that may be bought, in order of document_id.
+
+    A sampler that needs another kind of input than measures gets a field of its own, None where the
+    caller does not have it.
+
+    Attributes:
+        document_ids: n >= 1 distinct ids, sorted; row i of every array is document i.
+        costs: what each takes of the budget, shape (n,), int64, >= 1: tokens, or 1 for a budget of
+            documents.
+        measures: by name, shape (n,), float64: the plain measure, such as the mean token loss, not
+            turned so that larger is more useful; NaN where a document has none.
+
+    Raises:
+        InputError: there is no document, ids are not sorted or repeat, a cost is below 1, or an
+            array has another length or type.
+    """
+
+    document_ids: Sequence[str]
+    costs: IntArray
+    measures: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ids = self.document_ids
+        if not ids:
+            raise InputError("there must be at least one document to buy, got none")
+        for former, latter in itertools.pairwise(ids):
+            if not former < latter:
+                raise InputError(
+                    f"document ids must be sorted and distinct, got {former!r} before {latter!r}"
+                )
+        check_costs(self.costs)
+        if len(self.costs) != len(ids):
+            raise InputError(f"costs must cover {len(ids):,} documents, got {len(self.costs):,}")
+        for name, values in self.measures.items():
+            if values.shape != (len(ids),) or values.dtype != np.float64:
+                raise InputError(
+                    f"measure {name!r} must be {len(ids):,} float64 numbers, got {values.dtype} of "
+                    f"shape {values.shape}"
+                )
+
+    def measure(self, name: str) -> FloatArray:
+        """Return a measure, shape (n,), NaN where a document has none.
+
+        Raises:
+            InputError: it is not among the measures.
+        """
+        if name not in self.measures:
+            known = ", ".join(sorted(self.measures)) or "none"
+            raise InputError(f"it needs the measure {name!r}; the candidates have: {known}")
+        return self.measures[name]
+
+
+class Sampler(Protocol):
+    """How a budget is spent."""
+
+    def __call__(
+        self, candidates: Candidates, budget: int, *, rng: np.random.Generator
+    ) -> IntArray:
+        """Return the positions bought, in the order of buying.
+
+        Args:
+            candidates: with every measure that the sampler needs.
+            budget: in the unit of the costs, >= 0.
+            rng: every random choice is drawn from it.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSpec:
+    """A sampler: what it is called, needs and does.
+
+    Attributes:
+        name: of the sampler.
+        measures: names of the measures it reads.
+        sampler: spends the budget; call it through `sample`.
+        is_random: whether it draws, so that another generator may buy other documents.
+        summary: one line on what it buys.
+    """
+
+    name: str
+    measures: frozenset[str]
+    sampler: Sampler
+    is_random: bool
+    summary: str
+
+
+def sample(
+    spec: SamplerSpec, candidates: Candidates, budget: int, *, rng: np.random.Generator
+) -> IntArray:
+    """Return the positions that a sampler buys, int64, distinct, in the order of buying.
+
+    Args:
+        spec: the sampler.
+        candidates: with every measure of `spec.measures`.
+        budget: in the unit of the costs, >= 0; what is bought costs at most that.
+        rng: left as it was by a sampler that is not random.
+
+    Returns:
+        Empty where the budget is less than the cost of every document that the sampler would buy.
+
+    Raises:
+        InputError: an argument is outside its domain, a measure is missing, or the sampler has no
+            document to choose from; names the sampler.
+    """
+    try:
+        for name in sorted(spec.measures):
+            candidates.measure(name)
+        bought = spec.sampler(candidates, budget, rng=rng)
+        _check_bought(bought, candidates, budget)
+    except InputError as error:
+        raise InputError(f"sampler {spec.name!r}: {error}") from error
+    return bought
+
+
+def buy_in_order(order: IntArray, candidates: Candidates, budget: int) -> IntArray:
+    """Return what of an order of positions the budget buys under the skip rule, in that order.
+
+    Args:
+        order: distinct positions, the first to buy first; those left out are never bought.
+        candidates: whose costs are paid.
+        budget: in the unit of the costs, >= 0.
+
+    Raises:
+        InputError: the order is empty, or the budget is negative.
+    """
+    if not order.size:
+        raise InputError(
+            f"none of {len(candidates.document_ids):,} documents can be chosen; each lacks a "
+            "measure or lies outside what the sampler keeps"
+        )
+    bought = order[buy_within_budget(costs=candidates.costs[order], budget=budget)]
+    return bought.astype(np.int64)
+
+
+def _check_bought(bought: IntArray, candidates: Candidates, budget: int) -> None:
+    n_documents = len(candidates.document_ids)
+    is_valid = (
+        bought.ndim == 1
+        and bought.dtype == np.int64
+        and bool(((bought >= 0) & (bought < n_documents)).all())
+        and np.unique(bought).size == bought.size
+    )
+    if not is_valid:
+        raise InputError(
+            f"it must buy distinct positions 0 .. {n_documents - 1} as int64, got {bought!r}"
+        )
+    spent = int(candidates.costs[bought].sum())
+    if spent > budget:
+        raise InputError(f"it must spend at most {budget:,}, got {spent:,}")
