@@ -156,8 +156,81 @@ def _scoring(result: dict[str, Any]) -> str:
     )
 
 
+def _planted_garbage(result: dict[str, Any]) -> str:
+    model = result["model"]
+    kinds = list(result["n_garbage"])
+    planted = ", ".join(f"{kind} ({count:,})" for kind, count in result["n_garbage"].items())
+    measured = [
+        [f"`{name}`", *(f"{found[kind]['area']:.3f} ({found[kind]['rank']:.1%})" for kind in kinds)]
+        for name, found in result["measures"].items()
+    ]
+    traded = [
+        [f"`{name}`", *(f"{found[kind]['signal_rank']:.1%}" for kind in kinds)]
+        for name, found in result["measures"].items()
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        f"## Garbage planted into {result['corpus']}\n\n"
+        f"{result['n_documents']:,} documents, some of which are turned into garbage as long as "
+        f"they were:\n{planted}.\nOf pairs the completion alone is spoilt. Near deduplication, "
+        "which would take some of it away, is off.\nThe reference model trains on the garbage too: "
+        f"{model['layers']} layers of width {model['width']}, {model['vocabulary']:,} tokens of "
+        f"vocabulary,\n{model['folds']} folds. The refresh took {result['cpu_seconds']:.0f} CPU s; "
+        f"{versions}.\n\n    {result['command']}\n\n"
+        "What is measured, before `prefer` or a bound turns it: the probability that garbage "
+        "measures above a\nclean document, and in brackets its median percentile rank.\n\n"
+        + _table(["measure of", *kinds], measured)
+        + "\nThe median percentile rank by the signal as it is by default: the lower, the less is "
+        "bought.\n\n" + _table(["signal", *kinds], traded)
+    )
+
+
+def _density(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"`{name}`",
+            way,
+            _cell(times),
+            _cell(found["cpu_seconds"]),
+            _cell(found["exact_cpu_seconds"][way]),
+            f"{found['relative_error']['median']:.1%}",
+            f"{found['relative_error']['root_mean_square']:.1%}",
+            f"{found['relative_error']['largest']:.1%}",
+            f"{found['weight_ratio']:.3g} ({found['exact_weight_ratio']:.3g})",
+        ]
+        for name, found in result["presets"].items()
+        for way, times in found["times_as_fast"].items()
+    ]
+    return (
+        f"## Density of {result['n_documents']:,} documents of {result['dimensions']} "
+        f"dimensions\n\nA sketch against the exact sum over all pairs, timed on "
+        f"{result['n_exact']:,} documents and scaled up, both in one\nthread; errors are of these "
+        f"documents. {_made_by(result, 'rounds')}\n\n"
+        + _table(
+            [
+                "preset",
+                "the exact way",
+                "times as fast, CPU",
+                "CPU s",
+                "exact, CPU s",
+                "median error",
+                "rms error",
+                "largest error",
+                "largest over least weight (exact, of some)",
+            ],
+            rows,
+        )
+    )
+
+
 _STEPS = ("clear", "clear and select")
-_TABLES = {"clearing": _clearing, "command": _command, "scoring": _scoring}
+_TABLES = {
+    "clearing": _clearing,
+    "command": _command,
+    "scoring": _scoring,
+    "planted_garbage": _planted_garbage,
+    "density": _density,
+}
 
 
 def _made_by(result: dict[str, Any], repeated: str) -> str:

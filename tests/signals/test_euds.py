@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from databourse.errors import ConfigError, InputError, UnknownNameError
+from databourse.language_models.losses import TokenLosses
 from databourse.signals.computation import compute_signal, model_fingerprint
 from databourse.signals.euds import held_out_accuracy
 from databourse.signals.folds import document_folds
-from databourse.signals.inputs import GenerationGroups, SignalInputs, TokenLosses
+from databourse.signals.inputs import GenerationGroups, SignalInputs
 from databourse.signals.registry import parse_signal
 
 GENERATIVE = {"name": "euds", "entropies": ["generative"]}

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from databourse.signals.inputs import TokenLosses
+from databourse.language_models.losses import TokenLosses
 
 
 def entropies(counts, entropy_sums):

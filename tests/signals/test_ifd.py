@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from databourse.errors import InputError
-from databourse.signals.inputs import TokenLosses
+from databourse.language_models.losses import TokenLosses
 
 
 def losses(counts, means):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from databourse.errors import ConfigError, InputError
-from databourse.signals.inputs import TokenLosses
+from databourse.language_models.losses import TokenLosses
 
 
 def losses(counts, loss_sums, entropy_sums=None):

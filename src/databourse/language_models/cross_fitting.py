@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from databourse.errors import InputError
+from databourse.language_models.losses import TokenLosses
 from databourse.language_models.model import LanguageModel, Precision
-from databourse.language_models.scoring import DocumentScores, score_documents
+from databourse.language_models.scoring import score_documents
 from databourse.progress import ProgressReport, silent
 from databourse.signals.folds import document_folds
 
@@ -24,7 +25,7 @@ def score_cross_fitted(
     prompts: Sequence[str] | None = None,
     precision: Precision = "float32",
     progress: ProgressReport = silent,
-) -> DocumentScores:
+) -> TokenLosses:
     """Return the scores of documents, each under the model of its own fold.
 
     Args:
@@ -63,4 +64,4 @@ def score_cross_fitted(
         counts[own] = scores.token_counts
         losses[own] = scores.loss_sums
         entropies[own] = scores.entropy_sums
-    return DocumentScores(counts, losses, entropies)
+    return TokenLosses(counts, losses, entropies)

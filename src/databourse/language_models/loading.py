@@ -10,6 +10,8 @@ import dataclasses
 import importlib.metadata
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,25 @@ TRAINING_FILE = "training.json"
 
 _REVISION = 1  # of scoring: raise it when scores change
 _LONGEST_CONTEXT = 1 << 31  # a config without a limit may say 10^30
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a saved reference model came about; see `TrainedModel`.
+
+    Attributes:
+        fingerprint: of all that decides its weights.
+        start_token_id: what stands before every text.
+        settings: how it was trained.
+        curve: evaluations in order.
+        n_documents: documents trained on.
+    """
+
+    fingerprint: str
+    start_token_id: int
+    settings: TrainingSettings
+    curve: tuple[CurvePoint, ...]
+    n_documents: int
 
 
 def load_language_model(
@@ -140,11 +161,44 @@ def save_trained_model(trained: TrainedModel, folder: Path) -> None:
         "model_id": trained.model.model_id,
         "start_token_id": trained.model.start_token_id,
         "settings": dataclasses.asdict(trained.settings),
-        "curve": [_point_as_json(point) for point in trained.curve],
+        "curve": curve_as_json(trained.curve),
         "n_documents": trained.n_documents,
         "files": folder_fingerprint(folder),
     }
-    (folder / TRAINING_FILE).write_text(canonical_json(record) + "\n", encoding="utf-8")
+    sealed = {**record, "seal": digest_of(record)}
+    (folder / TRAINING_FILE).write_text(canonical_json(sealed) + "\n", encoding="utf-8")
+
+
+def read_training_record(folder: Path) -> TrainingRecord:
+    """Return how a saved reference model came about, after checking its files; loads no weights.
+
+    Raises:
+        ConfigError: the folder holds no such model.
+        IntegrityError: its files are not those that were written.
+    """
+    file = folder / TRAINING_FILE
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        seal = record.pop("seal", None)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} has no {TRAINING_FILE}: not a reference model") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, TypeError) as error:
+        raise IntegrityError(f"{file} is damaged: {error}; train the model again") from error
+    if seal != digest_of(record):
+        raise IntegrityError(f"{file} was truncated or changed; train the model again")
+    found = folder_fingerprint(folder)
+    if found != record["files"]:
+        raise IntegrityError(
+            f"the files of {folder} have digest {found}, expected {record['files']}: the model "
+            "was truncated or changed; train it again"
+        )
+    return TrainingRecord(
+        record["fingerprint"],
+        record["start_token_id"],
+        TrainingSettings(**record["settings"]),
+        tuple(_point_from_json(point) for point in record["curve"]),
+        record["n_documents"],
+    )
 
 
 def load_trained_model(folder: Path, *, device: str = "cpu") -> TrainedModel:
@@ -155,29 +209,22 @@ def load_trained_model(folder: Path, *, device: str = "cpu") -> TrainedModel:
         IntegrityError: its files are not those that were written.
         MissingExtraError: a package is missing.
     """
-    file = folder / TRAINING_FILE
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder} has no {TRAINING_FILE}: not a reference model") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise IntegrityError(f"{file} is damaged: {error}; train the model again") from error
-    found = folder_fingerprint(folder)
-    if found != record.get("files"):
-        raise IntegrityError(
-            f"the files of {folder} have digest {found}, expected {record.get('files')}: the model "
-            "was truncated or changed; train it again"
-        )
-    settings = TrainingSettings(**record["settings"])
+    record = read_training_record(folder)
     model = prepared_model(
         _read_module(folder, device),
         read_tokenizer(folder),
-        model_id=trained_model_id(record["fingerprint"]),
-        start_token_id=record["start_token_id"],
-        context_tokens=settings.context_tokens,
+        model_id=trained_model_id(record.fingerprint),
+        start_token_id=record.start_token_id,
+        context_tokens=record.settings.context_tokens,
     )
-    curve = tuple(_point_from_json(point) for point in record["curve"])
-    return TrainedModel(model, record["fingerprint"], settings, curve, record["n_documents"])
+    return TrainedModel(
+        model, record.fingerprint, record.settings, record.curve, record.n_documents
+    )
+
+
+def curve_as_json(curve: Sequence[CurvePoint]) -> list[dict[str, float | None]]:
+    """Return the points of a curve as JSON types; what is not finite is null."""
+    return [_point_as_json(point) for point in curve]
 
 
 def _place_of(name: str, root: Path) -> tuple[Path, str]:

@@ -25,7 +25,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-_CPU_CHUNK, _GPU_CHUNK = 128, 2_048  # positions whose logits exist at a time
+_CPU_CHUNK, _GPU_CHUNK = 64, 2_048  # positions whose logits exist at a time
 _LEAST_SHIFTED_LOGIT = -1e4
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
 from databourse.errors import InputError, IntegrityError
 from databourse.language_models.int8 import in_int8
+from databourse.language_models.losses import TokenLosses
 from databourse.language_models.model import (
     LanguageModel,
     Precision,
@@ -40,37 +41,9 @@ SCORING_REVISION = 2
 """Of windows, batches and sums: raise it when the same model gives other scores."""
 
 _TEXTS_AT_ONCE = 8_192  # bounds the memory of tokens and batches in flight
-_CPU_PLAN = BatchPlan(batch_tokens=1_024, length_multiple=8)
+_CPU_PLAN = BatchPlan(batch_tokens=1_024, length_multiple=16)
 _GPU_PLAN = BatchPlan(batch_tokens=32_768, length_multiple=32)
 _MOST_LOGITS = 1 << 28  # of a batch, where they cannot be made in chunks: 1 GiB
-
-
-@dataclass(frozen=True)
-class DocumentScores:
-    """What a language model says of documents.
-
-    Attributes:
-        token_counts: tokens scored per document, shape (n,), int64; 0 for an empty text.
-        loss_sums: sum of their losses, nats, shape (n,), >= 0.
-        entropy_sums: sum of the entropies before them, nats, shape (n,), >= 0.
-    """
-
-    token_counts: npt.NDArray[np.int64]
-    loss_sums: FloatArray
-    entropy_sums: FloatArray
-
-    @property
-    def mean_losses(self) -> FloatArray:
-        """Return the mean loss per token, nats, shape (n,); NaN where there is no token."""
-        return _means(self.loss_sums, self.token_counts)
-
-    @property
-    def mean_entropies(self) -> FloatArray:
-        """Return the mean entropy of the next token, nats, shape (n,); NaN without a token.
-
-        EUDS calls it generative entropy; that it is the mean over positions is a reconstruction.
-        """
-        return _means(self.entropy_sums, self.token_counts)
 
 
 @dataclass(frozen=True)
@@ -96,7 +69,7 @@ def score_documents(
     prompts: Sequence[str] | None = None,
     precision: Precision = "float32",
     progress: ProgressReport = silent,
-) -> DocumentScores:
+) -> TokenLosses:
     """Return counts, losses and entropies of texts, one per text, in order.
 
     Args:
@@ -130,7 +103,7 @@ def score_documents(
     before = [""] * len(texts) if prompts is None else prompts
     if len(before) != len(texts):
         raise InputError(f"expected one prompt per text, got {len(before)} for {len(texts)}")
-    scores = DocumentScores(
+    scores = TokenLosses(
         np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts)), np.zeros(len(texts))
     )
     if precision == "int8":
@@ -176,7 +149,7 @@ class _Run:
         self,
         texts: Sequence[str],
         prompts: Sequence[str],
-        scores: DocumentScores,
+        scores: TokenLosses,
         computed: _Computed,
     ) -> None:
         """Fill in the scores of some texts."""
@@ -272,14 +245,6 @@ def batch_plan(model: LanguageModel) -> BatchPlan:
     return dataclasses.replace(plan, batch_tokens=min(plan.batch_tokens, most_tokens))
 
 
-def _part_of(scores: DocumentScores, part: slice) -> DocumentScores:
+def _part_of(scores: TokenLosses, part: slice) -> TokenLosses:
     """Return views of a part: what is written there is written in `scores`."""
-    return DocumentScores(
-        scores.token_counts[part], scores.loss_sums[part], scores.entropy_sums[part]
-    )
-
-
-def _means(sums: FloatArray, counts: npt.NDArray[np.int64]) -> FloatArray:
-    means = np.full(len(sums), np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means
+    return TokenLosses(scores.token_counts[part], scores.loss_sums[part], scores.entropy_sums[part])

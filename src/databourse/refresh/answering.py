@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from databourse.ask_llm.endpoint_settings import EndpointSettings
 from databourse.ask_llm.prompt import PromptSettings
 from databourse.ask_llm.scorer import check_scorer, default_prompt
 from databourse.config_models import AskLlmConfig
+from databourse.digests import canonical_json
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,16 @@ class Answering:
     model: str | None
     endpoint: EndpointSettings | None
     prompt: PromptSettings
+
+    def described(self) -> dict[str, JsonValue]:
+        """Return who answers and every word and limit of the prompt, as JSON types."""
+        who: dict[str, JsonValue] = (
+            {"model": self.model}
+            if self.endpoint is None
+            else {"endpoint": self.endpoint.base_url, "model": self.endpoint.model}
+        )
+        prompt: dict[str, JsonValue] = json.loads(canonical_json(dataclasses.asdict(self.prompt)))
+        return {**who, **prompt}
 
 
 def answering(config: AskLlmConfig, *, root: Path) -> Answering:

@@ -40,6 +40,12 @@ class ModelCost:
             self.model_calls + other.model_calls,
         )
 
+    def shared(self, parts: int) -> ModelCost:
+        """Return the cost of one of so many equal parts; calls are rounded up."""
+        return ModelCost(
+            self.seconds / parts, self.cpu_seconds / parts, -(-self.model_calls // parts)
+        )
+
 
 @contextmanager
 def clocked() -> Iterator[Clock]:
@@ -80,4 +86,11 @@ def cost_of(warehouse: Warehouse, measured_ids: Sequence[str], parts: Sequence[s
     wanted = {"measured_ids": list(measured_ids), "parts": list(parts)}
     rows = warehouse.rows("stg_measured__costs", wanted).to_pylist()
     costs = [ModelCost(row["seconds"], row["cpu_seconds"], row["model_calls"]) for row in rows]
+    return sum(costs, ModelCost(0.0, 0.0, 0))
+
+
+def training_cost(warehouse: Warehouse, fingerprints: Sequence[str]) -> ModelCost:
+    """Return what it took to train reference models, whichever run did."""
+    rows = warehouse.rows("stg_models__curves", {"fingerprints": list(fingerprints)}).to_pylist()
+    costs = [ModelCost(row["seconds"], row["cpu_seconds"], 0) for row in rows]
     return sum(costs, ModelCost(0.0, 0.0, 0))

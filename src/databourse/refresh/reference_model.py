@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import shutil
 import threading
 import time
@@ -23,8 +22,9 @@ from databourse.config_models import ReferenceModelConfig
 from databourse.digests import canonical_json, digest_of, file_sha256
 from databourse.errors import ConfigError, IntegrityError
 from databourse.language_models.loading import (
-    TRAINING_FILE,
-    load_trained_model,
+    TrainingRecord,
+    curve_as_json,
+    read_training_record,
     save_trained_model,
 )
 from databourse.language_models.tokenizer import ModelTokenizer, read_tokenizer, train_tokenizer
@@ -143,23 +143,14 @@ def _for_each_fold(
     train: Callable[[int], None], folds: Sequence[int], at_a_time: int, stopped: threading.Event
 ) -> None:
     """Train folds, several at a time; an error of one, or an interrupt, ends the others too."""
-
-    def train_unless_stopped(fold: int) -> None:
-        if stopped.is_set():
-            return
-        try:
-            train(fold)
-        except BaseException:
-            stopped.set()
-            raise
-
     with ThreadPoolExecutor(at_a_time) as pool:
-        futures = [pool.submit(train_unless_stopped, fold) for fold in folds]
+        futures = [pool.submit(train, fold) for fold in folds]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stopped.set()
-    for error in [future.exception() for future in futures]:
+            pool.shutdown(wait=False, cancel_futures=True)
+    for error in [each.exception() for each in futures if not each.cancelled()]:
         if error is not None and not isinstance(error, _StoppedError):
             raise error
 
@@ -217,15 +208,16 @@ def _is_there(warehouse: Warehouse, run: RunContext, fingerprint: str, fold: int
     """Tell whether a model is stored whole; what a kill left out of the table is put there."""
     folder = model_folder(warehouse.root, fingerprint)
     try:
-        trained = load_trained_model(folder) if _is_sealed(folder / TRAINING_FILE) else None
+        record = read_training_record(folder)
     except (ConfigError, IntegrityError):
-        trained = None
-    if trained is None:
         shutil.rmtree(folder, ignore_errors=True)
+        return False
+    if record.fingerprint != fingerprint:
+        shutil.rmtree(folder)
         return False
     known = warehouse.rows("stg_models__curves", {"fingerprints": [fingerprint]}).num_rows
     if not known:
-        _record(warehouse, run, trained, fold, seconds=(0.0, 0.0))
+        _record(warehouse, run, record, fold, seconds=(0.0, 0.0))
     return True
 
 
@@ -240,7 +232,6 @@ def _store(
     folder = model_folder(warehouse.root, trained.fingerprint)
     staging = folder.with_name(folder.name + _STAGING_SUFFIX)
     save_trained_model(trained, staging)
-    _seal(staging / TRAINING_FILE)
     staging.rename(folder)
     _record(warehouse, run, trained, fold, seconds=seconds)
 
@@ -248,14 +239,11 @@ def _store(
 def _record(
     warehouse: Warehouse,
     run: RunContext,
-    trained: TrainedModel,
+    trained: TrainedModel | TrainingRecord,
     fold: int,
     *,
     seconds: tuple[float, float],
 ) -> None:
-    curve = json.loads(
-        (model_folder(warehouse.root, trained.fingerprint) / "training.json").read_text("utf-8")
-    )["curve"]
     row = {
         "model_fingerprint": trained.fingerprint,
         "pool": run.pool,
@@ -264,7 +252,7 @@ def _record(
         "folds": run.config.language_model.reference.folds,
         "documents": trained.n_documents,
         "settings": canonical_json(dataclasses.asdict(trained.settings)),
-        "curve": canonical_json(curve),
+        "curve": canonical_json(curve_as_json(trained.curve)),
         "seconds": seconds[0],
         "cpu_seconds": seconds[1],
     }

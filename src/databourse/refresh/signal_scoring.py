@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from databourse.digests import canonical_json
 from databourse.errors import IntegrityError
 from databourse.progress import ProgressReport
+from databourse.refresh.answering import answering
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.generation_sampling import stored_generations
-from databourse.refresh.model_costs import NO_PART, ModelCost, cost_of
+from databourse.refresh.model_costs import NO_PART, ModelCost, cost_of, training_cost
 from databourse.refresh.neighbour_search import stored_neighbours
 from databourse.refresh.quality_questions import stored_answers
 from databourse.refresh.settings import ConfiguredSignal, configured_signal, configured_signals
@@ -30,8 +32,12 @@ from databourse.refresh.token_scoring import stored_losses
 from databourse.signals.computation import compute_signal, model_fingerprint
 from databourse.signals.inputs import SignalInputs, SignalResult
 from databourse.signals.registry import signal_id as version_of
+from databourse.signals.specification import NO_MODEL, Need
 from databourse.topics import Topics, topics_from_names
 from databourse.warehouse.store import Warehouse, append
+
+READS_MODEL: frozenset[Need] = frozenset({*PARTS, "generations"})
+"""What the language model gives that is trained first where it is the reference."""
 
 _ALL_DOCUMENTS = "-"
 """In place of the snapshot, for a signal that depends on the document alone."""
@@ -165,13 +171,13 @@ def _compute_and_store(
     own = ModelCost(
         time.perf_counter() - started, time.thread_time() - cpu_started, result.model_calls
     )
-    total = sum(_costs_of_needs(warehouse, ids, signal), own)
+    total = sum(_model_costs(warehouse, run, ids, signal), own)
     version = {
         "signal_id": signal_id,
         "signal": signal.spec.name,
         "scope": signal.spec.scope,
-        "parameters": canonical_json(signal.parameters.model_dump(mode="json")),
-        "model_fingerprint": fingerprint,
+        "parameters": canonical_json(_parameters(run, signal)),
+        "model_fingerprint": ", ".join(_models(ids, signal, fingerprint)),
         "orientation": signal.spec.orientation,
         "revision": signal.spec.revision,
         "seconds": total.seconds,
@@ -213,21 +219,45 @@ def _store(
         append(cursor, "signal_details", pa.Table.from_pylist([details]))
 
 
-def _costs_of_needs(
-    warehouse: Warehouse, ids: SnapshotIds, signal: ConfiguredSignal
-) -> list[ModelCost]:
-    """Return what models have cost for what a signal reads; signals that share it count it each."""
+def _parameters(run: RunContext, signal: ConfiguredSignal) -> dict[str, object]:
+    """Return a signal's parameters and, where a model was asked, who it was and the prompt."""
+    parameters: dict[str, object] = signal.parameters.model_dump(mode="json")
+    if "answers" in signal.needs and run.config.ask_llm is not None:
+        parameters["asked"] = answering(run.config.ask_llm, root=Path(run.root)).described()
+    return parameters
+
+
+def _models(ids: SnapshotIds, signal: ConfiguredSignal, own: str) -> list[str]:
+    """Return which models, and how, gave what a signal reads, and its own where it has one."""
     models = ids.models
-    costs = [
-        cost_of(warehouse, models.losses, [part])
-        for need, part in PARTS.items()
+    read = [
+        *(models.losses if signal.needs & set(PARTS) else ()),
+        *(models.generations if "generations" in signal.needs else ()),
+        *([models.scorer] if "answers" in signal.needs else ()),
+    ]
+    return [*read, own] if own != NO_MODEL or not read else read
+
+
+def _model_costs(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal
+) -> list[ModelCost]:
+    """Return a signal's share of what models have cost: signals that read the same share evenly."""
+    models = ids.models
+    costs = {
+        **{need: cost_of(warehouse, models.losses, [part]) for need, part in PARTS.items()},
+        "generations": cost_of(warehouse, models.generations, [NO_PART]),
+        "answers": cost_of(warehouse, [models.scorer], [NO_PART]),
+    }
+    every = [each.needs for each in configured_signals(run.config)]
+    shares = [
+        cost.shared(sum(need in needs for needs in every))
+        for need, cost in costs.items()
         if need in signal.needs
     ]
-    if "generations" in signal.needs:
-        costs.append(cost_of(warehouse, models.generations, [NO_PART]))
-    if "answers" in signal.needs:
-        costs.append(cost_of(warehouse, [models.scorer], [NO_PART]))
-    return costs
+    if signal.needs & READS_MODEL:
+        readers = sum(bool(needs & READS_MODEL) for needs in every)
+        shares.append(training_cost(warehouse, models.trained).shared(readers))
+    return shares
 
 
 def _inputs(

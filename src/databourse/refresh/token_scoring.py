@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from databourse.errors import IntegrityError
+from databourse.language_models.losses import TokenLosses
 from databourse.language_models.model import LanguageModel
 from databourse.language_models.scoring import score_documents, scoring_id
 from databourse.progress import ProgressReport
@@ -24,7 +26,6 @@ from databourse.refresh.language_models import model_ids, open_model
 from databourse.refresh.model_costs import append_cost, clocked
 from databourse.refresh.settings import all_needs
 from databourse.refresh.snapshot import snapshot_documents
-from databourse.signals.inputs import TokenLosses
 from databourse.warehouse.store import Warehouse, append
 
 
@@ -107,21 +108,31 @@ def stored_losses(
         documents: document_id and prompt_characters.
         part: of each; documents without it have no tokens.
         losses_ids: by fold.
+
+    Raises:
+        IntegrityError: a document that has the part has no losses.
     """
     counts = np.zeros(documents.num_rows, dtype=np.int64)
     losses, entropies = np.zeros(documents.num_rows), np.zeros(documents.num_rows)
     ids = documents["document_id"].combine_chunks()
     wanted = wanted_parts(documents, part)
+    n_found = 0
     for fold, losses_id in enumerate(losses_ids):
         found = warehouse.rows(
             "stg_snapshot__token_losses",
             {"losses_id": losses_id, "part": part},
             relations={"wanted_parts": of_fold(wanted, fold, len(losses_ids))},
         )
+        n_found += found.num_rows
         rows = pa.compute.index_in(found["document_id"], value_set=ids).to_numpy()
         counts[rows] = found["tokens"].to_numpy()
         losses[rows] = found["loss_sum"].to_numpy()
         entropies[rows] = found["entropy_sum"].to_numpy()
+    if n_found != wanted.num_rows:
+        raise IntegrityError(
+            f"{warehouse.root} holds token losses of {n_found:,} of {wanted.num_rows:,} documents; "
+            "move the warehouse away and run again"
+        )
     return TokenLosses(token_counts=counts, loss_sums=losses, entropy_sums=entropies)
 
 

@@ -14,7 +14,7 @@ from databourse.errors import ConfigError
 from databourse.queries import contracts_root
 from databourse.refresh.answering import check_answering
 from databourse.refresh.environment import require_pipeline
-from databourse.refresh.language_models import check_language_model
+from databourse.refresh.language_models import check_entailment_model, check_language_model
 from databourse.refresh.settings import configured_signals, model_work, open_configured_source
 from databourse.sources import check_source
 from databourse.tokenization import check_tokenizer
@@ -63,26 +63,30 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     yield Check(
         "encoder", check_encoder(config.encoder, device=config.compute.device, root=path.parent)
     )
-    yield from _model_checks(config, path.parent)
+    yield from check_models(config, path.parent)
     contracts = sorted(contract.name for contract in contracts_root().glob("*.odcs.yaml"))
     yield Check("contracts", f"{len(contracts)} in {contracts_root()}")
     for folder in (config.warehouse, config.manifests):
         yield Check("folder", _check_folder(path.parent / folder))
 
 
-def _model_checks(config: RefreshConfig, root: Path) -> Iterator[Check]:
-    """Check the models that signals ask for, without loading any."""
+def check_models(config: RefreshConfig, root: Path) -> list[Check]:
+    """Check the models that signals ask for, without loading any.
+
+    Raises:
+        DatabourseError: one cannot be used, or not in this way.
+    """
     work, own = model_work(config), config.language_model
-    if work.trains:
-        folds = own.reference.folds
-        yield Check("language model", f"reference: trained on the pool, {folds} folds")
-    elif work.scores or work.generates:
-        yield Check("language model", check_language_model(own.name, root=root))
+    checks = []
+    if work.scores or work.generates:
+        found = check_language_model(own, work, device=config.compute.device, root=root)
+        checks.append(Check("language model", found))
     meaning = own.generations.meaning
     if work.generates and isinstance(meaning, MeaningByEntailment):
-        yield Check("entailment", check_language_model(meaning.model, root=root))
+        checks.append(Check("entailment", check_entailment_model(meaning.model, root=root)))
     if config.ask_llm is not None and work.asks:
-        yield Check("ask_llm", check_answering(config.ask_llm, root=root))
+        checks.append(Check("ask_llm", check_answering(config.ask_llm, root=root)))
+    return checks
 
 
 def _check_weights(config: RefreshConfig, signals: Sequence[str]) -> str:

@@ -9,14 +9,18 @@ ordered by document_id; and what it buys depends on its arguments alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from databourse.errors import InputError
 from databourse.selection.greedy import FloatArray, IntArray, buy_within_budget, check_costs
+from databourse.topics import Topics
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +36,10 @@ class Candidates:
             documents.
         measures: by name, shape (n,), float64: the plain measure, such as the mean token loss, not
             turned so that larger is more useful; NaN where a document has none.
+        embeddings: shape (n, d), float32, unit rows; None where the caller has none.
+        topics: the topic of each document and the centroids; None likewise.
+        labels: shape (n,), objects: str, or None where a document has no label; None likewise.
+        texts: gives the texts anew at each call, in batches of any size, in order; None likewise.
 
     Raises:
         InputError: there is no document, ids are not sorted or repeat, a cost is below 1, or an
@@ -41,6 +49,10 @@ class Candidates:
     document_ids: Sequence[str]
     costs: IntArray
     measures: Mapping[str, FloatArray] = field(default_factory=dict)
+    embeddings: NDArray[np.float32] | None = None
+    topics: Topics | None = None
+    labels: NDArray[np.object_] | None = None
+    texts: Callable[[], Iterator[Sequence[str]]] | None = None
 
     def __post_init__(self) -> None:
         ids = self.document_ids
@@ -60,6 +72,13 @@ class Candidates:
                     f"measure {name!r} must be {len(ids):,} float64 numbers, got {values.dtype} of "
                     f"shape {values.shape}"
                 )
+        for name, rows in (
+            ("embeddings", self.embeddings),
+            ("topics", self.topics.index if self.topics else None),
+            ("labels", self.labels),
+        ):
+            if rows is not None and len(rows) != len(ids):
+                raise InputError(f"{name} must cover {len(ids):,} documents, got {len(rows):,}")
 
     def measure(self, name: str) -> FloatArray:
         """Return a measure, shape (n,), NaN where a document has none.
@@ -71,6 +90,17 @@ class Candidates:
             known = ", ".join(sorted(self.measures)) or "none"
             raise InputError(f"it needs the measure {name!r}; the candidates have: {known}")
         return self.measures[name]
+
+
+def required(value: T | None, name: str) -> T:
+    """Return an input of the candidates that must be there.
+
+    Raises:
+        InputError: it is None.
+    """
+    if value is None:
+        raise InputError(f"it needs {name}; the candidates have none")
+    return value
 
 
 class Sampler(Protocol):
@@ -96,6 +126,7 @@ class SamplerSpec:
     Attributes:
         name: of the sampler.
         measures: names of the measures it reads.
+        inputs: which other fields of the candidates it reads.
         sampler: spends the budget; call it through `sample`.
         is_random: whether it draws, so that another generator may buy other documents.
         summary: one line on what it buys.
@@ -106,6 +137,7 @@ class SamplerSpec:
     sampler: Sampler
     is_random: bool
     summary: str
+    inputs: frozenset[Literal["embeddings", "topics", "labels", "texts"]] = frozenset()
 
 
 def sample(
@@ -129,6 +161,8 @@ def sample(
     try:
         for name in sorted(spec.measures):
             candidates.measure(name)
+        for field_name in sorted(spec.inputs):
+            required(getattr(candidates, field_name), field_name)
         bought = spec.sampler(candidates, budget, rng=rng)
         _check_bought(bought, candidates, budget)
     except InputError as error:

@@ -3,7 +3,7 @@
 Source: Ask-LLM, Sachdeva et al. 2024 (arXiv 2402.09668, algorithm 1), keeps the k texts to which a
 model gives the highest P("yes"); of its rival, perplexity, the same paper keeps the lowest. A
 budget of tokens in place of k and the order of ties by document_id are our choice. Caveat: both
-ends of perplexity are biased, boilerplate and repetition to the low one, noise to the high one.
+ends of perplexity are biased, boilerplate to the low one, noise to the high one.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 
 from databourse.errors import ConfigError
-from databourse.signals.inputs import SignalInputs, SignalResult, TokenLosses, required
+from databourse.language_models.losses import TokenLosses
+from databourse.signals.inputs import SignalInputs, SignalResult, required
 from databourse.signals.preference import PreferenceParameters, oriented
 from databourse.signals.specification import SignalSpec
 from databourse.signals.unjudged import with_mean_for_unjudged

@@ -28,8 +28,9 @@ from pydantic import Field
 
 from databourse.errors import InputError
 from databourse.language_models.instruction_difficulty import loss_ratio, perplexity_ratio
+from databourse.language_models.losses import TokenLosses
 from databourse.signals.completion_loss import prompted_losses
-from databourse.signals.inputs import SignalInputs, SignalResult, TokenLosses, required
+from databourse.signals.inputs import SignalInputs, SignalResult, required
 from databourse.signals.specification import SignalParameters, SignalSpec
 from databourse.signals.unjudged import with_mean_for_unjudged
 

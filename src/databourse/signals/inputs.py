@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from databourse.errors import InputError
+from databourse.language_models.losses import TokenLosses
 from databourse.neighbours import Neighbours
 from databourse.progress import ProgressReport, silent
 from databourse.signals.specification import Need
@@ -18,31 +19,6 @@ from databourse.topics import Topics
 T = TypeVar("T")
 
 JsonScalar = str | int | float | bool | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenLosses:
-    """What a language model says of a part of each document, summed over its tokens.
-
-    Attributes:
-        token_counts: shape (n,), int64; 0 where a document has no such part.
-        loss_sums: -ln p of its tokens, nats, shape (n,), >= 0.
-        entropy_sums: of the next token before each of them, nats, shape (n,), >= 0.
-    """
-
-    token_counts: NDArray[np.int64]
-    loss_sums: NDArray[np.float64]
-    entropy_sums: NDArray[np.float64]
-
-    @property
-    def mean_losses(self) -> NDArray[np.float64]:
-        """Return the mean loss per token, nats, shape (n,); NaN where there is no token."""
-        return _means(self.loss_sums, self.token_counts)
-
-    @property
-    def mean_entropies(self) -> NDArray[np.float64]:
-        """Return the mean entropy before a token, nats, shape (n,); NaN where there is no token."""
-        return _means(self.entropy_sums, self.token_counts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,9 +114,3 @@ def required(value: T | None, need: Need) -> T:
     if value is None:
         raise InputError(f"{need} must be among the inputs of this signal; they were not passed")
     return value
-
-
-def _means(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    means = np.full(len(sums), np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means

@@ -11,8 +11,8 @@ low best, depending on the corpus; the middle is usually best in Marion et al. 2
 token loss in place of the perplexity, the middle as the default and the shape of the middle are our
 choice. A text without a token cannot be judged and gets the mean over the others: our choice too.
 Cost: one forward pass per document, 2 * parameters * tokens operations, paid when its losses are
-stored. Caveat: the lowest are boilerplate, repetition and what the model has learnt by heart, the
-highest are noise, other languages and short texts; both depend on the model and its tokenizer.
+stored. Caveat: the lowest are boilerplate and what the model has learnt by heart, the highest are
+noise, other languages and short texts; both depend on the model and its tokenizer.
 """
 
 from __future__ import annotations

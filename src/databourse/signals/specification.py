@@ -37,10 +37,14 @@ class SignalParameters(BaseModel):
 P = TypeVar("P", bound=SignalParameters)
 
 
+NO_MODEL = "none"
+"""The fingerprint of a signal that uses no model of its own."""
+
+
 def no_model(parameters: SignalParameters, inputs: SignalInputs) -> str:
     """Return the fingerprint of a signal that uses no model."""
     del parameters, inputs
-    return "none"
+    return NO_MODEL
 
 
 def nothing_more(parameters: SignalParameters) -> frozenset[Need]:
