@@ -17,10 +17,11 @@ sources:
     # completion: "{{answer}}"
 
 signals: [uncertainty, rarity, diversity]     # the traders; add neighbour_agreement with labels
-# more traders: perplexity, generative_entropy, euds (a small language model is trained on the pool);
-# with pairs ifd, completion_loss; with a model that answers ask_llm, ask_llm_distilled
+# more traders: perplexity, generative_entropy, euds (a small language model is trained on the
+# pool); with pairs ifd, completion_loss; with a model that answers ask_llm, ask_llm_distilled
 # language_model: {{name: reference}}     # or a local folder, or a hub id
-# ask_llm: {{model: my-folder}}   # or endpoint: {{base_url: "http://localhost:8000/v1", model: my-model}}
+# ask_llm: {{model: my-folder}}           # or a hub id, or the endpoint of a server:
+# ask_llm: {{endpoint: {{base_url: "http://localhost:8000/v1", model: my-model}}}}
 
 budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
 
