@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 
 from databourse.errors import InputError
-from databourse.samplers.interface import Candidates, SamplerSpec, buy_in_order, sample
+from databourse.samplers.interface import (
+    Candidates,
+    SamplerSpec,
+    buy_in_order,
+    required,
+    sample,
+)
+from databourse.topics import topics_from_names
 
 
-def giving(bought):
+def giving(bought, inputs=()):
     return SamplerSpec(
         name="test",
         measures=frozenset(),
+        inputs=frozenset(inputs),
         sampler=lambda candidates, budget, rng: np.asarray(bought),
         is_random=False,
         summary="s",
@@ -69,6 +77,11 @@ def test_ids_that_are_not_sorted_or_repeat_are_refused(ids):
             "measure 'age' must be 2 float64 numbers, got float64",
         ),
         ({"measures": {"age": np.zeros(2, np.float32)}}, "'age' must be .*, got float32"),
+        ({"embeddings": np.ones((1, 1), np.float32)}, "embeddings must cover 2 documents, got 1"),
+        ({"embeddings": np.ones((3, 1), np.float32)}, "embeddings must cover 2 documents, got 3"),
+        ({"topics": topics_from_names(["a"], None)}, "topics must cover 2 documents, got 1"),
+        ({"topics": topics_from_names(["a"] * 3, None)}, "topics must cover 2 documents, got 3"),
+        ({"labels": np.array([None], dtype=object)}, "labels must cover 2 documents, got 1"),
     ],
 )
 def test_candidates_that_do_not_fit_together_are_refused(candidates, changed, message):
@@ -85,3 +98,48 @@ def test_a_measure_that_is_not_there_is_told_with_those_that_are(candidates):
         documents.measure("weight")
     with pytest.raises(InputError, match=r"the candidates have: none$"):
         candidates([1]).measure("weight")
+
+
+INPUTS = {
+    "embeddings": np.eye(2, dtype=np.float32),
+    "topics": topics_from_names(["a", "b"], None),
+    "labels": np.array(["x", None], dtype=object),
+    "texts": lambda: iter([["one"], ["two"]]),
+}
+
+
+def test_a_caller_may_have_none_of_the_inputs(candidates):
+    documents = candidates([1, 2])
+    assert [getattr(documents, name) for name in INPUTS] == [None] * 4
+
+
+def test_inputs_of_the_right_length_come_back_as_they_are(candidates):
+    documents = dataclasses.replace(candidates([1, 2]), **INPUTS)
+    assert all(getattr(documents, name) is given for name, given in INPUTS.items())
+    assert [list(documents.texts()), list(documents.texts())] == [[["one"], ["two"]]] * 2
+
+
+@pytest.mark.parametrize("lacking", sorted(INPUTS))
+def test_an_input_that_a_sampler_needs_and_is_missing_is_refused_by_name(candidates, lacking):
+    others = {name: given for name, given in INPUTS.items() if name != lacking}
+    documents = dataclasses.replace(candidates([1, 2]), **others)
+    with pytest.raises(InputError) as error:
+        sample(giving([0], INPUTS), documents, 5, rng=np.random.default_rng(0))
+    assert str(error.value) == f"sampler 'test': it needs {lacking}; the candidates have none"
+
+
+def test_of_several_missing_inputs_the_first_by_name_is_told(candidates):
+    with pytest.raises(InputError, match="it needs embeddings"):
+        sample(giving([0], INPUTS), candidates([1]), 5, rng=np.random.default_rng(0))
+
+
+def test_an_input_that_no_sampler_asked_for_may_be_missing(candidates):
+    documents = dataclasses.replace(candidates([1, 2]), labels=INPUTS["labels"])
+    spec = giving([1], ["labels"])
+    assert sample(spec, documents, 5, rng=np.random.default_rng(0)).tolist() == [1]
+
+
+def test_what_is_required_comes_back_and_none_is_refused():
+    assert required(0, "count") == 0  # only None is missing
+    with pytest.raises(InputError, match=r"^it needs count; the candidates have none$"):
+        required(None, "count")

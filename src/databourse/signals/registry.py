@@ -20,6 +20,7 @@ SIGNALS: dict[str, str] = {
     "ask_llm": "databourse.signals.ask_llm",
     "ask_llm_distilled": "databourse.signals.ask_llm_distilled",
     "completion_loss": "databourse.signals.completion_loss",
+    "density": "databourse.signals.density",
     "diversity": "databourse.signals.diversity",
     "el2n": "databourse.signals.el2n",
     "euds": "databourse.signals.euds",
