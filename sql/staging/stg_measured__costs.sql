@@ -1,7 +1,7 @@
--- What models have cost so far, for the parts that a signal reads.
+-- What models have cost so far, for a part that a signal reads.
 -- grain:  one row per measured_id
 -- reads:  model_costs
--- params: $measured_ids (list), $parts (list)
+-- params: $measured_ids (list), $part
 select
     measured_id,
     sum(seconds) as seconds,
@@ -10,6 +10,6 @@ select
 from model_costs
 where
     list_contains(cast($measured_ids as varchar[]), measured_id)
-    and list_contains(cast($parts as varchar[]), part)
+    and part = $part
 group by measured_id
 order by measured_id

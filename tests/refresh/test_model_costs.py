@@ -44,11 +44,11 @@ def test_costs_of_batches_runs_folds_and_parts_add_up(warehouse):
             calls=calls,
         )
 
-    assert cost_of(warehouse, ["fold 0"], ["text"]) == ModelCost(7.0, 3.5, 70)
-    assert cost_of(warehouse, ("fold 0", "fold 1"), ["text"]) == ModelCost(15.0, 7.5, 150)
-    assert cost_of(warehouse, ["fold 0"], ["text", "completion"]) == ModelCost(23.0, 11.5, 230)
-    assert cost_of(warehouse, ["nobody"], ["text"]) == ModelCost(0.0, 0.0, 0)
-    assert cost_of(warehouse, [], []) == ModelCost(0.0, 0.0, 0)
+    assert cost_of(warehouse, ["fold 0"], "text") == ModelCost(7.0, 3.5, 70)
+    assert cost_of(warehouse, ("fold 0", "fold 1"), "text") == ModelCost(15.0, 7.5, 150)
+    assert cost_of(warehouse, ["fold 0"], "completion") == ModelCost(16.0, 8.0, 160)
+    assert cost_of(warehouse, ["nobody"], "text") == ModelCost(0.0, 0.0, 0)
+    assert cost_of(warehouse, [], "text") == ModelCost(0.0, 0.0, 0)
 
 
 def test_a_batch_that_is_not_kept_leaves_no_cost(warehouse):
@@ -64,7 +64,7 @@ def test_a_batch_that_is_not_kept_leaves_no_cost(warehouse):
         )
         raise RuntimeError
 
-    assert cost_of(warehouse, ["m"], ["text"]).model_calls == 0
+    assert cost_of(warehouse, ["m"], "text").model_calls == 0
 
 
 def test_a_clock_tells_waiting_from_working():
@@ -157,7 +157,7 @@ def test_the_seconds_of_perplexity_hold_those_of_scoring_and_training(trained):
     )
     took = time.perf_counter() - started
 
-    spent = cost_of(own.warehouse, scored.losses_ids, ["text"])
+    spent = cost_of(own.warehouse, scored.losses_ids, "text")
     training = pool.query("select sum(seconds) from language_models")[0][0]
     assert 0 < training + spent.seconds <= row[0] <= training + took
     assert spent.model_calls == row[2] == 40

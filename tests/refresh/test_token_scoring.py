@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -173,12 +172,17 @@ def test_batches_and_threads_change_no_bit(scored, open_pool, trained_folder, se
 
 
 KILLED = """
-import os, pickle, sys, time
+import json, sys, time
 from pathlib import Path
+from databourse.config import RefreshConfig
+from databourse.refresh.context import RunContext
 from databourse.refresh.token_scoring import score_losses
 from databourse.warehouse import hold_warehouse
 
-run, snapshot_id, trained, root, marker = pickle.load(open(sys.argv[1], "rb"))
+order = json.loads(Path(sys.argv[1]).read_text())
+snapshot_id, trained = order["snapshot"], order["trained"]
+root, marker = order["root"], order["marker"]
+run = RunContext(**{**order["run"], "config": RefreshConfig(**order["run"]["config"])})
 told = 0
 
 def advance(done):
@@ -199,10 +203,17 @@ def test_a_killed_process_loses_its_batch_and_nothing_else(
     whole, fingerprints, _, rows = scored
     folder = tmp_path / "killed"
     shutil.copytree(trained_folder, folder)
-    marker, order = tmp_path / "marker", tmp_path / "order.pickle"
-    order.write_bytes(
-        pickle.dumps(
-            (whole.run, whole.snapshot_id, fingerprints, str(folder / "warehouse"), str(marker))
+    marker, order = tmp_path / "marker", tmp_path / "order.json"
+    run = {**vars(whole.run), "config": whole.run.config.model_dump(mode="json")}
+    order.write_text(
+        json.dumps(
+            {
+                "run": run,
+                "snapshot": whole.snapshot_id,
+                "trained": list(fingerprints),
+                "root": str(folder / "warehouse"),
+                "marker": str(marker),
+            }
         )
     )
     with (tmp_path / "out").open("wb") as out:

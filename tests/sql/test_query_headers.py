@@ -32,6 +32,7 @@ HANDED_OVER = {
     "market_makers",
     "market_traders",
     "near_duplicates",
+    "new_answers",
     "selection_outcomes",
     "wanted_documents",
     "wanted_parts",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,13 @@ def sample_generations(
     """
     documents = snapshot_documents(warehouse, run_id=run.run_id, snapshot_id=snapshot_id)
     wanted = _wanted(documents)
-    judge_id = _judge_id(run)
+    judge = _Judge(run)
     settings = _settings(run.config.language_model.generations)
     seed = stage_seed(run.config.seed, "generations")
     ids = [
-        f"{generations_id(each, settings=settings, seed=seed)}/{digest_of(judge_id)[:16]}"
+        f"{generations_id(each, settings=settings, seed=seed)}/{digest_of(judge.judge_id)[:16]}"
         for each in model_ids(run, trained)
     ]
-    judge: MeaningJudge | None = None
     n_sampled = 0
     for fold, own_id in enumerate(ids):
         own = of_fold(wanted, fold, len(ids))
@@ -94,14 +94,13 @@ def sample_generations(
         advance(own.num_rows - missing.num_rows)
         if not missing.num_rows:
             continue
-        judge = judge or _open_judge(run)
         model = open_model(run, trained, fold)
         for batch in _batches(warehouse, run, missing):
             _sample_batch(
                 warehouse,
                 run,
                 model,
-                judge,
+                judge.opened,
                 batch,
                 own_id=own_id,
                 settings=settings,
@@ -152,29 +151,37 @@ def _settings(config: GenerationsConfig) -> GenerationSettings:
     return GenerationSettings(**config.model_dump(exclude={"meaning"}))
 
 
-def _judge_id(run: RunContext) -> str:
-    meaning = run.config.language_model.generations.meaning
-    if not isinstance(meaning, MeaningByEntailment):
-        return str(EmbeddingJudge(encoder_of(run), meaning.threshold).judge_id)
-    return entailment_judge_id(
-        meaning.model,
-        rule=meaning.rule,
-        device=run.config.compute.device,
-        root=Path(run.root),
-    )
+class _Judge:
+    """The judge of a run: its id is known before a model of entailment is loaded."""
 
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self._meaning = run.config.language_model.generations.meaning
 
-def _open_judge(run: RunContext) -> MeaningJudge:
-    meaning = run.config.language_model.generations.meaning
-    if not isinstance(meaning, MeaningByEntailment):
-        return EmbeddingJudge(encoder_of(run), meaning.threshold)
-    return load_entailment_judge(
-        meaning.model,
-        rule=meaning.rule,
-        threads=run.config.compute.threads,
-        device=run.config.compute.device,
-        root=Path(run.root),
-    )
+    @cached_property
+    def judge_id(self) -> str:
+        """Return what decides the groups."""
+        if not isinstance(self._meaning, MeaningByEntailment):
+            return str(self.opened.judge_id)
+        return entailment_judge_id(
+            self._meaning.model,
+            rule=self._meaning.rule,
+            device=self._run.config.compute.device,
+            root=Path(self._run.root),
+        )
+
+    @cached_property
+    def opened(self) -> MeaningJudge:
+        """Return the judge, ready to be asked."""
+        if not isinstance(self._meaning, MeaningByEntailment):
+            return EmbeddingJudge(encoder_of(self._run), self._meaning.threshold)
+        return load_entailment_judge(
+            self._meaning.model,
+            rule=self._meaning.rule,
+            threads=self._run.config.compute.threads,
+            device=self._run.config.compute.device,
+            root=Path(self._run.root),
+        )
 
 
 def _batches(

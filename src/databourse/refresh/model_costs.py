@@ -81,9 +81,9 @@ def append_cost(
     append(cursor, "model_costs", pa.Table.from_pylist([row]))
 
 
-def cost_of(warehouse: Warehouse, measured_ids: Sequence[str], parts: Sequence[str]) -> ModelCost:
-    """Return what was spent on parts of documents, over all runs."""
-    wanted = {"measured_ids": list(measured_ids), "parts": list(parts)}
+def cost_of(warehouse: Warehouse, measured_ids: Sequence[str], part: str) -> ModelCost:
+    """Return what was spent on a part of documents, over all runs."""
+    wanted = {"measured_ids": list(measured_ids), "part": part}
     rows = warehouse.rows("stg_measured__costs", wanted).to_pylist()
     costs = [ModelCost(row["seconds"], row["cpu_seconds"], row["model_calls"]) for row in rows]
     return sum(costs, ModelCost(0.0, 0.0, 0))

@@ -28,25 +28,10 @@ from databourse.refresh.settings import configured_signals
 from databourse.seeds import stage_rng
 from databourse.signals import ask_llm_distilled
 from databourse.signals.inputs import QualityAnswers
-from databourse.warehouse.store import Warehouse
+from databourse.warehouse.store import Warehouse, upsert_query
 
 _COMMIT_SECONDS = 5.0
 _COMMIT_DOCUMENTS = 1_000
-_ADD_UP = """
-insert into answers by name
-select * from new_answers
-on conflict (scorer_id, document_id, run_id) do update set
-    log_p_yes_low = excluded.log_p_yes_low,
-    log_p_yes_high = excluded.log_p_yes_high,
-    log_p_no_low = excluded.log_p_no_low,
-    log_p_no_high = excluded.log_p_no_high,
-    is_truncated = excluded.is_truncated,
-    failure = excluded.failure,
-    requests = answers.requests + excluded.requests,
-    prompt_tokens = answers.prompt_tokens + excluded.prompt_tokens,
-    completion_tokens = answers.completion_tokens + excluded.completion_tokens,
-    unreported_requests = answers.unreported_requests + excluded.unreported_requests
-"""
 _BOUNDS = ("log_p_yes_low", "log_p_yes_high", "log_p_no_low", "log_p_no_high")
 _SCHEMA = pa.schema(
     [
@@ -241,7 +226,7 @@ def _store(
     rows = [_row(run, asked_id, outcome) for outcome in outcomes]
     with warehouse.transaction() as cursor:
         cursor.register("new_answers", pa.Table.from_pylist(rows, schema=_SCHEMA))
-        cursor.execute(_ADD_UP)
+        upsert_query(cursor, "answers", "int_answers_added")
         cursor.unregister("new_answers")
         append_cost(
             cursor,

@@ -243,15 +243,15 @@ def _model_costs(
 ) -> list[ModelCost]:
     """Return a signal's share of what models have cost: signals that read the same share evenly."""
     models = ids.models
-    costs = {
-        **{need: cost_of(warehouse, models.losses, [part]) for need, part in PARTS.items()},
-        "generations": cost_of(warehouse, models.generations, [NO_PART]),
-        "answers": cost_of(warehouse, [models.scorer], [NO_PART]),
+    paid: dict[Need, tuple[Sequence[str], str]] = {
+        **{need: (models.losses, part) for need, part in PARTS.items()},
+        "generations": (models.generations, NO_PART),
+        "answers": ([models.scorer], NO_PART),
     }
     every = [each.needs for each in configured_signals(run.config)]
     shares = [
-        cost.shared(sum(need in needs for needs in every))
-        for need, cost in costs.items()
+        cost_of(warehouse, measured_ids, part).shared(sum(need in needs for needs in every))
+        for need, (measured_ids, part) in paid.items()
         if need in signal.needs
     ]
     if signal.needs & READS_MODEL:

@@ -15,42 +15,17 @@ centroid lie outliers and garbage. On topics, `ssl_prototypes` is the top of the
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from databourse.coverage.clusters import centroid_cosines, cluster_numbers, root_count
-from databourse.samplers.interface import (
-    Candidates,
-    SamplerSpec,
-    buy_in_order,
-    required,
-)
-from databourse.samplers.ranked import rising
+from databourse.coverage.clusters import centroid_cosines
+from databourse.samplers.clustered import lowest_in_kmeans, lowest_in_topics
+from databourse.samplers.interface import SamplerSpec
 from databourse.selection.greedy import FloatArray, IntArray
 
 
-def farthest(candidates: Candidates, budget: int, *, rng: np.random.Generator) -> IntArray:
-    """Return what the budget buys of the documents farthest from the centroid of their topic."""
-    del rng
-    return buy_in_order(rising(_to_topic(candidates)), candidates, budget)
-
-
-def nearest(candidates: Candidates, budget: int, *, rng: np.random.Generator) -> IntArray:
-    """Return what the budget buys of the documents nearest to the centroid of their topic."""
-    del rng
-    return buy_in_order(rising(-_to_topic(candidates)), candidates, budget)
-
-
-def farthest_by_kmeans(
-    candidates: Candidates, budget: int, *, rng: np.random.Generator
-) -> IntArray:
-    """Return what the budget buys of the documents farthest from their centroid of k-means."""
-    vectors = required(candidates.embeddings, "embeddings")
-    clusters = cluster_numbers(vectors, root_count(len(vectors)), seed=int(rng.integers(2**31)))
-    return buy_in_order(rising(centroid_cosines(vectors, clusters)), candidates, budget)
-
-
-def _to_topic(candidates: Candidates) -> FloatArray:
-    vectors = required(candidates.embeddings, "embeddings")
-    return centroid_cosines(vectors, required(candidates.topics, "topics").index)
+def turned_cosines(vectors: NDArray[np.float32], clusters: IntArray) -> FloatArray:
+    """Return minus the cosine of each document to its own centroid, shape (n,)."""
+    return -centroid_cosines(vectors, clusters)
 
 
 SAMPLERS = (
@@ -58,7 +33,7 @@ SAMPLERS = (
         name="ssl_prototypes",
         measures=frozenset(),
         inputs=frozenset({"embeddings", "topics"}),
-        sampler=farthest,
+        sampler=lowest_in_topics(centroid_cosines),
         is_random=False,
         summary="documents farthest from the centroid of their topic",
     ),
@@ -66,7 +41,7 @@ SAMPLERS = (
         name="ssl_prototypes_kmeans",
         measures=frozenset(),
         inputs=frozenset({"embeddings"}),
-        sampler=farthest_by_kmeans,
+        sampler=lowest_in_kmeans(centroid_cosines),
         is_random=True,
         summary="documents farthest from the centroid of their cluster of k-means",
     ),
@@ -74,7 +49,7 @@ SAMPLERS = (
         name="ssl_prototypes_nearest",
         measures=frozenset(),
         inputs=frozenset({"embeddings", "topics"}),
-        sampler=nearest,
+        sampler=lowest_in_topics(turned_cosines),
         is_random=False,
         summary="documents nearest to the centroid of their topic",
     ),

@@ -13,43 +13,16 @@ among them.
 
 from __future__ import annotations
 
-import numpy as np
-
-from databourse.coverage.clusters import cluster_numbers, root_count
 from databourse.coverage.redundancy import redundancies
-from databourse.samplers.interface import (
-    Candidates,
-    SamplerSpec,
-    buy_in_order,
-    required,
-)
-from databourse.samplers.ranked import rising
-from databourse.selection.greedy import IntArray
-
-
-def least_redundant(candidates: Candidates, budget: int, *, rng: np.random.Generator) -> IntArray:
-    """Return what the budget buys of the documents that repeat least of their topic."""
-    del rng
-    vectors = required(candidates.embeddings, "embeddings")
-    scores = redundancies(vectors, required(candidates.topics, "topics").index)
-    return buy_in_order(rising(scores), candidates, budget)
-
-
-def least_redundant_by_kmeans(
-    candidates: Candidates, budget: int, *, rng: np.random.Generator
-) -> IntArray:
-    """Return what the budget buys of the documents that repeat least of a cluster of k-means."""
-    vectors = required(candidates.embeddings, "embeddings")
-    clusters = cluster_numbers(vectors, root_count(len(vectors)), seed=int(rng.integers(2**31)))
-    return buy_in_order(rising(redundancies(vectors, clusters)), candidates, budget)
-
+from databourse.samplers.clustered import lowest_in_kmeans, lowest_in_topics
+from databourse.samplers.interface import SamplerSpec
 
 SAMPLERS = (
     SamplerSpec(
         name="semdedup",
         measures=frozenset(),
         inputs=frozenset({"embeddings", "topics"}),
-        sampler=least_redundant,
+        sampler=lowest_in_topics(redundancies),
         is_random=False,
         summary="documents that least repeat another of their topic",
     ),
@@ -57,7 +30,7 @@ SAMPLERS = (
         name="semdedup_kmeans",
         measures=frozenset(),
         inputs=frozenset({"embeddings"}),
-        sampler=least_redundant_by_kmeans,
+        sampler=lowest_in_kmeans(redundancies),
         is_random=True,
         summary="documents that least repeat another of their cluster of k-means",
     ),

@@ -139,6 +139,12 @@ def insert_query(
     return count
 
 
+def upsert_query(cursor: duckdb.DuckDBPyConnection, table: str, name: str) -> None:
+    """Insert what a named query selects, by name; a row of the same key gives way to it."""
+    _check_table(table)
+    cursor.execute(f"insert or replace into {table} by name {query(name)}")
+
+
 @contextlib.contextmanager
 def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[Warehouse]:
     """Open a warehouse for writing, creating what is missing, until the block ends.
