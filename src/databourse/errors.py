@@ -99,6 +99,11 @@ class ContractViolation(DatabourseError):  # noqa: N818 - the domain's word
         )
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says, or what kind of error it is if it is silent."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """Return "did you mean ...?" with the nearest of `known`, or the whole list if none is near."""
     choices = sorted(set(known))

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from databourse.digests import digest_of, file_sha256
+from databourse.digests import file_sha256
 from databourse.encoders.locations import HubId, fetch, locate
+from databourse.encoders.model_files import files_digest
 from databourse.encoders.torch_backend import CONFIG_PATTERNS, MODEL_PATTERNS, check_model_folder
 from databourse.errors import ConfigError
 
@@ -144,8 +145,7 @@ def fingerprint(folder: Path) -> str:
 
     Files are hashed once in the life of a process, unless their size or time changes.
     """
-    files = {file for pattern in _FILE_PATTERNS for file in folder.rglob(pattern)}
-    return digest_of({str(file.relative_to(folder)): _digest_of_file(file) for file in files})
+    return files_digest(folder, _FILE_PATTERNS, digest=_digest_of_file)
 
 
 def _digest_of_file(file: Path) -> str:

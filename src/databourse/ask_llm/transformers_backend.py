@@ -43,8 +43,9 @@ from databourse.ask_llm.prompt import (
 )
 from databourse.ask_llm.results import Cost, Interval, QualityScore
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
+from databourse.encoders.model_files import least_limit
 from databourse.encoders.silence import without_loading_bar
-from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError
+from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError, first_line
 from databourse.progress import ProgressReport, silent
 
 Precision = Literal["float32", "bfloat16"]
@@ -293,7 +294,7 @@ class _Model:
         self.precision = precision
         self.device_type = str(self._model.device.type)
         self.fingerprint = fingerprint(folder)
-        self.max_tokens = _limit(
+        self.max_tokens = least_limit(
             folder,
             self._tokenizer.model_max_length,
             getattr(config, "max_position_embeddings", None),
@@ -353,7 +354,7 @@ class _Model:
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise ConfigError(
-                f"the model's chat template cannot be rendered: {_first_line(error)}; "
+                f"the model's chat template cannot be rendered: {first_line(error)}; "
                 "set wrap to 'plain'"
             ) from error
         return str(chat)
@@ -476,7 +477,7 @@ def _load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' own
             str(folder), trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{folder} cannot be loaded: {first_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
             f"{folder} has no tokenizer.json: only tokenizers of that form can be used"
@@ -520,7 +521,7 @@ def _load_model(
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise ConfigError(f"device {device!r} cannot be used: {_first_line(error)}") from error
+        raise ConfigError(f"device {device!r} cannot be used: {first_line(error)}") from error
     try:
         with without_loading_bar():
             model, loading = heads[kind].from_pretrained(
@@ -532,7 +533,7 @@ def _load_model(
                 local_files_only=True,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{folder} cannot be loaded: {first_line(error)}") from error
     if loading["missing_keys"] or loading.get("mismatched_keys"):
         missing = sorted(map(str, loading["missing_keys"] or loading["mismatched_keys"]))
         raise ConfigError(
@@ -547,18 +548,3 @@ def _import(package: str) -> Any:  # noqa: ANN401 - a module
         return importlib.import_module(package)
     except ImportError as error:
         raise MissingExtraError(package, "pipeline", "Ask-LLM with a model") from error
-
-
-def _limit(folder: Path, *limits: object) -> int:
-    """Return the least limit that is one: a tokenizer without any says 10^30."""
-    real = [int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < 1 << 31]
-    if not real:
-        raise ConfigError(
-            f"{folder} says nowhere how many tokens it reads; set model_max_length in its "
-            "tokenizer_config.json"
-        )
-    return min(real)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -14,6 +14,7 @@ from databourse.errors import (
     MissingExtraError,
     TransientError,
     UnknownNameError,
+    first_line,
 )
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -123,9 +124,5 @@ def fetch(hub_id: HubId, patterns: Sequence[str]) -> Path:
     except errors.HFValidationError as error:
         raise ConfigError(f"{hub_id} is not a hub id, expected owner/name") from error
     except errors.HfHubHTTPError as error:
-        raise TransientError(f"the hub failed on {hub_id}: {_first_line(error)}") from error
+        raise TransientError(f"the hub failed on {hub_id}: {first_line(error)}") from error
     return Path(folder)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

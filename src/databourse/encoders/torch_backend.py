@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from databourse.digests import digest_of, file_sha256
 from databourse.encoders.encoder import BatchPlan, TokenEncoder, check_threads
+from databourse.encoders.model_files import files_digest
 from databourse.encoders.silence import without_loading_bar
 from databourse.errors import ConfigError, InputError, MissingExtraError
 
@@ -45,10 +45,11 @@ def load_torch_encoder(name: str, folder: Path, *, threads: int, device: str) ->
     check_model_folder(folder)
     model = _TorchModel(folder, device)
     on_cpu = model.device_type == "cpu"
+    fingerprint = files_digest(folder, MODEL_PATTERNS)
     version = importlib.metadata.version("torch")
     return TokenEncoder(
         encoder_id=(
-            f"{name}@{_fingerprint(folder)[:12]}/torch-{version}-f32-{model.device_type}"
+            f"{name}@{fingerprint[:12]}/torch-{version}-f32-{model.device_type}"
             f"/{model.max_tokens}t/r{_REVISION}"
         ),
         dimension=model.dimension,
@@ -104,12 +105,6 @@ def _check_modules(file: Path) -> None:
         raise ConfigError(
             f"{file} names the module {foreign[0]!r}: code that comes with a model is not run"
         )
-
-
-def _fingerprint(folder: Path) -> str:
-    """Return the digest of every file of a model that decides its vectors."""
-    files = {file for pattern in MODEL_PATTERNS for file in folder.rglob(pattern)}
-    return digest_of({str(file.relative_to(folder)): file_sha256(file) for file in files})
 
 
 class _TorchModel:

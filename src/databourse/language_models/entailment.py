@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
 from databourse.encoders.locations import HubId, fetch, locate
+from databourse.encoders.model_files import least_limit, on_device
 from databourse.encoders.silence import without_loading_bar
 from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
-from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError
+from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError, first_line
 from databourse.language_models.loading import folder_fingerprint
 from databourse.language_models.meaning import (
     LABELS,
@@ -347,7 +348,7 @@ def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
                 **safe,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"{folder} cannot be loaded: {first_line(error)}") from error
     lacking = sorted(map(str, [*loading["missing_keys"], *loading.get("mismatched_keys", ())]))
     if lacking:
         raise ConfigError(
@@ -361,25 +362,12 @@ def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.encode_special_tokens = True  # those in a text are its text
-    try:
-        return torch, tokenizer, model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise ConfigError(f"device {device!r} cannot be used: {_first_line(error)}") from error
+    return torch, tokenizer, on_device(model, device)
 
 
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:  # noqa: ANN401 - transformers' own
-    """Return the most tokens of a pair; a tokenizer without a limit says 10^30."""
+    """Return the most tokens of a pair; models of the RoBERTa family count positions from 2."""
     limit = getattr(config, "max_position_embeddings", None)
-    # models of the RoBERTa family count positions from 2
-    limits = (tokenizer.model_max_length, limit - 2 if isinstance(limit, int) else None)
-    real = [int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < 1 << 31]
-    if not real:
-        raise ConfigError(
-            f"{folder} says nowhere how many tokens it reads; set model_max_length in its "
-            "tokenizer_config.json"
-        )
-    return min(real)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return least_limit(
+        folder, tokenizer.model_max_length, limit - 2 if isinstance(limit, int) else None
+    )

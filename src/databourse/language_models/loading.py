@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from databourse.digests import canonical_json, digest_of, file_sha256
+from databourse.digests import canonical_json, digest_of
 from databourse.encoders.locations import HubId, fetch, locate
+from databourse.encoders.model_files import files_digest, on_device
 from databourse.encoders.silence import without_loading_bar
 from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
-from databourse.errors import ConfigError, IntegrityError, MissingExtraError
+from databourse.errors import ConfigError, IntegrityError, MissingExtraError, first_line
 from databourse.language_models.int8 import in_int8
 from databourse.language_models.model import (
     LanguageModel,
@@ -134,14 +135,7 @@ def load_model_folder(folder: Path, *, name: str, device: str) -> LanguageModel:
 
 def folder_fingerprint(folder: Path) -> str:
     """Return the digest of every file of a model that decides its numbers."""
-    files = {file for pattern in MODEL_PATTERNS for file in folder.rglob(pattern)}
-    return digest_of(
-        {
-            str(file.relative_to(folder)): file_sha256(file)
-            for file in files
-            if file.name != TRAINING_FILE
-        }
-    )
+    return files_digest(folder, MODEL_PATTERNS, without=(TRAINING_FILE,))
 
 
 def save_trained_model(trained: TrainedModel, folder: Path) -> None:
@@ -277,7 +271,7 @@ def _read_module(folder: Path, device: str) -> Any:  # noqa: ANN401 - transforme
             )
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{folder} cannot be loaded as a causal language model: {_first_line(error)}"
+            f"{folder} cannot be loaded as a causal language model: {first_line(error)}"
         ) from error
     lacking = sorted([*report["missing_keys"], *(each[0] for each in report["mismatched_keys"])])
     if lacking:
@@ -285,12 +279,7 @@ def _read_module(folder: Path, device: str) -> Any:  # noqa: ANN401 - transforme
             f"{folder} lacks weights of a causal language model, for example {lacking[0]}; "
             "expected one that was saved with its head"
         )
-    try:
-        return module.eval().to(device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise ConfigError(
-            f"device {device!r} cannot be used by torch: {_first_line(error)}"
-        ) from error
+    return on_device(module, device)
 
 
 def _start_token_id(folder: Path, tokenizer: ModelTokenizer, module: Any) -> int:  # noqa: ANN401
@@ -335,7 +324,3 @@ def _context_tokens(folder: Path, module: Any) -> int:  # noqa: ANN401 - transfo
             "config.json"
         )
     return limit
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
