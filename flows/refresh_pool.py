@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +16,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
+from databourse.refresh.examples import example_sections
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
-from databourse.refresh.settings import model_work, neighbours_needed, signal_names
+from databourse.refresh.settings import (
+    embeds_targets,
+    model_work,
+    neighbours_needed,
+    signal_names,
+)
 from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
@@ -27,9 +34,11 @@ from tasks.count_tokens import count_tokens
 from tasks.drop_exact_duplicates import drop_exact_duplicates
 from tasks.drop_near_duplicates import drop_near_duplicates
 from tasks.embed_documents import embed_documents
+from tasks.embed_targets import embed_targets
 from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
 from tasks.publish_manifest import publish_manifest
+from tasks.read_examples import read_examples
 from tasks.sample_generations import sample_generations
 from tasks.score_losses import score_losses
 from tasks.score_signal import score_signal
@@ -95,10 +104,12 @@ def _recorded(
 def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     """Say what follows what."""
     tokenizer_id = _gather(run, stages)
+    targets_id = _read_examples(run, stages)
     snapshot = _done(stages, take_snapshot(run))
     snapshot_id = snapshot.values["snapshot_id"]
     _check(run, stages, "documents")
     ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
+    ids = replace(ids, targets_id=targets_id)
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
     market = _done(stages, clear_market(run, ids, signal_ids))
@@ -118,6 +129,17 @@ def _gather(run: RunContext, stages: list[StageReport]) -> str:
     return tokenizer_id
 
 
+def _read_examples(run: RunContext, stages: list[StageReport]) -> str | None:
+    """Read targets and protected texts, and keep them out of the pool; return the targets' id."""
+    sections = example_sections(run.config)
+    targets_id = None
+    if sections["target"]:
+        targets_id = _done(stages, read_examples(run, "target")).values["targets_id"]
+    if sections["protected"]:
+        _done(stages, read_examples(run, "protected"))
+    return targets_id
+
+
 def _describe(
     run: RunContext,
     stages: list[StageReport],
@@ -129,6 +151,8 @@ def _describe(
     embedded = _done(stages, embed_documents(run, snapshot_id, n_documents))
     encoder_id = embedded.values["encoder_id"]
     _check(run, stages, "embeddings", snapshot_id=snapshot_id, encoder_id=encoder_id)
+    if embeds_targets(run.config):
+        _done(stages, embed_targets(run))
     topics = _done(stages, assign_topics(run, snapshot_id, encoder_id))
     topics_id = topics.values["topics_id"]
     _check(run, stages, "topics", snapshot_id=snapshot_id, topics_id=topics_id)

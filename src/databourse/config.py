@@ -30,84 +30,13 @@ from pydantic_settings import (
 
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
+from databourse.config_sources import (
+    DecontaminateConfig,
+    SourceConfig,
+    TargetConfig,
+)
 from databourse.digests import digest_of
 from databourse.errors import ConfigError, nearest_names
-
-
-class SourceConfig(Section):
-    """Where documents come from and how a row becomes a document."""
-
-    name: Slug = Field(description="Name of the source in tables and reports.")
-    kind: Literal["files", "docstrings"] = Field(
-        default="files", description="Files, or the docstrings of installed Python packages."
-    )
-    path: str | tuple[str, ...] = Field(
-        default=(), description="Files: paths, globs or fsspec URIs; .gz and .zst are unpacked."
-    )
-    format: Literal["auto", "jsonl", "csv", "parquet"] = Field(
-        default="auto", description="Auto goes by the file name's ending."
-    )
-    columns: tuple[str, ...] = Field(
-        default=(), description="Column names of CSV files that have no header line."
-    )
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description="Of CSV files.")
-    text: str | None = Field(
-        default=None, description='Template over columns, such as "{title}. {body}".'
-    )
-    prompt: str | None = Field(
-        default=None, description="Template of the prompt; needs completion."
-    )
-    completion: str | None = Field(default=None, description="Template of the completion.")
-    label: str | None = Field(default=None, description="Column that holds the label.")
-    metadata: tuple[str, ...] = Field(
-        default=(), description="Columns that are kept beside the text."
-    )
-    max_row_bytes: int = Field(
-        default=16 * 2**20, ge=1, description="Longer rows go to quarantine instead of memory."
-    )
-    packages: tuple[str, ...] = Field(
-        default=(), description="Docstrings: the packages to read; empty means all installed."
-    )
-    limit: int | None = Field(
-        default=None,
-        ge=1,
-        description="Docstrings: keep this many, chosen by the hash of their text.",
-    )
-    min_characters: int = Field(default=1, ge=1, description="Shorter texts go to quarantine.")
-
-    @field_validator("path", "columns", "metadata", "packages", mode="before")
-    @classmethod
-    def _as_sequence(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _says_what_to_read(self) -> Self:
-        if self.kind == "docstrings":
-            unused = [
-                key
-                for key in ("path", "text", "prompt", "completion", "columns", "label")
-                if getattr(self, key)
-            ]
-            if unused:
-                raise ValueError(
-                    f"source {self.name!r} of kind docstrings takes no {unused[0]!r}; remove it"
-                )
-            return self
-        if not self.path:
-            raise ValueError(
-                f"source {self.name!r} has no path; add one, such as path: data/*.jsonl.gz"
-            )
-        if (self.prompt is None) != (self.completion is None):
-            missing = "completion" if self.completion is None else "prompt"
-            raise ValueError(
-                f"source {self.name!r} needs prompt and completion together; add {missing!r}"
-            )
-        if (self.text is None) == (self.prompt is None):
-            raise ValueError(
-                f"source {self.name!r} needs either text or prompt and completion; "
-                'add one, such as text: "{text}"'
-            )
-        return self
 
 
 class NearDuplicates(Section):
@@ -355,7 +284,11 @@ class RefreshConfig(BaseSettings):
         default="default", description="Default encoder's, a tokenizer.json, or a hub id."
     )
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    targets: tuple[TargetConfig, ...] = Field(
+        default=(), description="Examples of the tasks to be good at; never part of the pool."
+    )
     deduplicate: DeduplicateConfig = DeduplicateConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
     encoder: str = Field(
         default="default", description="default, hashing, a local folder, or a hub id."
     )
@@ -404,6 +337,18 @@ class RefreshConfig(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_distinct_example_names(self) -> Self:
+        protected = [each for each in self.decontaminate.against if not isinstance(each, str)]
+        for key, sections in (("targets", self.targets), ("decontaminate.against", protected)):
+            names = [each.name for each in sections]
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(
+                    f"{key}: the name {repeated[0]!r} is used twice; give each its own"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_distinct_source_names(self) -> Self:
         names = [source.name for source in self.sources]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -440,6 +385,11 @@ def _check_needs(config: RefreshConfig, signal: str, needs: AbstractSet[str]) ->
             "{endpoint: {base_url: http://localhost:8000/v1, model: NAME}}"
         )
     pairs = any(source.prompt is not None for source in config.sources)
+    if "targets" in needs and not config.targets:
+        raise ValueError(
+            f"signal {signal!r} needs examples of the tasks to be good at, and the config names "
+            'none; add targets: [{name: NAME, path: FILE, text: "{text}"}]'
+        )
     if needs & {"completion_losses", "conditioned_losses"} and not pairs:
         raise ValueError(
             f"signal {signal!r} needs prompts and completions, and no source has them; give one "

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from databourse.errors import ConfigError, InputError, UnknownNameError
 from databourse.samplers.interface import Candidates, sample
 from databourse.samplers.registry import FORMS, SAMPLERS, sampler_names, sampler_spec
+from databourse.targets import TargetSet
 from databourse.topics import topics_from_names
 
 # what these buy next depends on what they bought, so another budget is another order
 STEP_BY_STEP = {"k_center"} | {each for each in SAMPLERS if each.startswith("facility_location")}
+STEP_BY_STEP |= {"market_diverse"}
 # these draw a set and walk no order at all
-DRAWN = {each for each in SAMPLERS if each.startswith("density_")}
+DRAWN = {each for each in SAMPLERS if each.startswith("density_")} | {"market_sampled"}
 
 BY_MEASURES = ("age:bottom", "age:middle", "age:top", "z_score_sum:age,-2*height")
 every_sampler = pytest.mark.parametrize("name", [*sampler_names(), *BY_MEASURES])
@@ -41,6 +43,16 @@ def pool_of(name, n, rng, *, most=50, ties=False, value=None):
         "topics": topics_from_names(names, rows),
         "labels": np.array(names, dtype=np.object_),
         "texts": lambda: iter([[f"text {i % 7} of the pool" for i in range(n)]]),
+        "signals": {name: values().astype(np.float64) for name in ("rarity", "length")},
+        "targets": [
+            TargetSet(
+                name="task",
+                texts=("text 3 of the pool", "another text"),
+                labels=np.array([names[0], None], dtype=np.object_),
+                prompt_characters=np.zeros(2, dtype=np.int64),
+                embeddings=rows[[0, -1]],
+            )
+        ],
     }
     return Candidates(
         document_ids=[f"{i:05d}" for i in range(n)],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from databourse.config import SourceConfig
+from databourse.config_sources import SourceConfig
 from databourse.errors import ConfigError, SourceError
 from databourse.sources import check_source, empty_source_error, open_source
 

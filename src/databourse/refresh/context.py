@@ -63,6 +63,7 @@ class SnapshotIds:
     topics_id: str
     neighbours_id: str | None
     models: ModelIds = ModelIds()
+    targets_id: str | None = None
 
 
 @dataclass(frozen=True)

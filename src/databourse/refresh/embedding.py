@@ -26,7 +26,25 @@ def embed_documents(
     wanted = {"snapshot_id": snapshot_id, "encoder_id": encoder.encoder_id}
     missing = warehouse.rows("stg_snapshot__unembedded_documents", wanted)["document_id"]
     advance(n_documents - len(missing))
-    for batch in warehouse.texts_of(missing.combine_chunks(), batch_documents=batch_documents):
+    return embed_texts(
+        warehouse,
+        encoder,
+        missing.combine_chunks(),
+        batch_documents=batch_documents,
+        advance=advance,
+    )
+
+
+def embed_texts(
+    warehouse: Warehouse,
+    encoder: Encoder,
+    document_ids: pa.Array,
+    *,
+    batch_documents: int,
+    advance: ProgressReport,
+) -> int:
+    """Embed documents that have no vector, whose texts are stored; return how many they were."""
+    for batch in warehouse.texts_of(document_ids, batch_documents=batch_documents):
         vectors = encoder.encode(batch["text"].to_pylist(), progress=advance)
         rows = {
             "document_id": batch["document_id"],
@@ -35,7 +53,7 @@ def embed_documents(
         }
         with warehouse.transaction() as cursor:
             append(cursor, "embeddings", pa.table(rows))
-    return len(missing)
+    return len(document_ids)
 
 
 def snapshot_vectors(
@@ -46,3 +64,12 @@ def snapshot_vectors(
     table = warehouse.rows("stg_snapshot__embeddings", wanted)
     vectors: NDArray[Any] = table["vector"].combine_chunks().flatten().to_numpy()
     return vectors.reshape(table.num_rows, -1)
+
+
+def vectors_of(warehouse: Warehouse, document_ids: pa.Array, *, encoder_id: str) -> pa.Table:
+    """Return document_id and vector of those documents that have one, in key order."""
+    return warehouse.rows(
+        "stg_wanted__embeddings",
+        {"encoder_id": encoder_id},
+        relations={"wanted_documents": pa.table({"document_id": document_ids})},
+    )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from databourse.digests import canonical_json, document_id
+from databourse.errors import SourceError
 from databourse.progress import ProgressReport
 from databourse.queries import query
 from databourse.sources import (
@@ -59,17 +61,49 @@ def ingest_source(
         )
     parts = source.parts()
     for part in parts:
-        _read_part(warehouse, part, batch_documents=batch_documents, advance=advance)
-        counts = _register_part(warehouse, part, source, run_id=run_id, source_rank=source_rank)
-        rows, rejected = rows + counts[0], rejected + counts[1]
+        row = read_part(warehouse, part, batch_documents=batch_documents, advance=advance)
+        row |= {"run_id": run_id, "source": source.name, "source_rank": source_rank}
+        with warehouse.transaction() as cursor:
+            append(cursor, "sources", pa.Table.from_pylist([row]))
+        rows, rejected = rows + int(row["rows"]), rejected + int(row["rejected_rows"])
     if rows == rejected:
-        uris = [part.uri for part in parts]
-        reasons = _rejections(warehouse, parts)
-        raise empty_source_error(source.name, uris, n_rows=rows, rejected=reasons)
+        raise nothing_read_error(warehouse, source.name, parts, n_rows=rows)
     return rows, rejected
 
 
-def _read_part(
+def read_part(
+    warehouse: Warehouse, part: SourcePart, *, batch_documents: int, advance: ProgressReport
+) -> dict[str, Any]:
+    """Read what is new in a file; return what is known of it: uri, digests, size and rows."""
+    _read_new_rows(warehouse, part, batch_documents=batch_documents, advance=advance)
+    cursor = warehouse.cursor()
+    counts = [
+        cursor.execute(
+            f"select count(*) from {table} where file_id = $file_id",  # noqa: S608
+            {"file_id": part.file_id},
+        ).fetchall()[0][0]
+        for table in ("arrivals", "quarantine")
+    ]
+    cursor.close()
+    return {
+        "uri": part.uri,
+        "file_id": part.file_id,
+        "sha256": part.sha256,
+        "bytes": part.bytes,
+        "rows": sum(counts),
+        "rejected_rows": counts[1],
+    }
+
+
+def nothing_read_error(
+    warehouse: Warehouse, name: str, parts: Sequence[SourcePart], *, n_rows: int
+) -> SourceError:
+    """Return the error of files of which not one row became a document, with the reasons."""
+    uris = [part.uri for part in parts]
+    return empty_source_error(name, uris, n_rows=n_rows, rejected=_rejections(warehouse, parts))
+
+
+def _read_new_rows(
     warehouse: Warehouse, part: SourcePart, *, batch_documents: int, advance: ProgressReport
 ) -> None:
     progress = _progress(warehouse, part)
@@ -194,32 +228,6 @@ def _with_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
     for name, column in columns.items():
         table = table.append_column(name, column)
     return table
-
-
-def _register_part(
-    warehouse: Warehouse, part: SourcePart, source: Source, *, run_id: str, source_rank: int
-) -> tuple[int, int]:
-    with warehouse.transaction() as cursor:
-        counts = [
-            cursor.execute(
-                f"select count(*) from {table} where file_id = $file_id",  # noqa: S608
-                {"file_id": part.file_id},
-            ).fetchall()[0][0]
-            for table in ("arrivals", "quarantine")
-        ]
-        row = {
-            "run_id": run_id,
-            "source": source.name,
-            "source_rank": source_rank,
-            "uri": part.uri,
-            "file_id": part.file_id,
-            "sha256": part.sha256,
-            "bytes": part.bytes,
-            "rows": sum(counts),
-            "rejected_rows": counts[1],
-        }
-        append(cursor, "sources", pa.Table.from_pylist([row]))
-    return sum(counts), counts[1]
 
 
 def _rejections(warehouse: Warehouse, parts: Sequence[SourcePart]) -> list[tuple[str, int, str]]:

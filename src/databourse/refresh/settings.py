@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from databourse.config import RefreshConfig, SourceConfig
+from databourse.config import RefreshConfig
 from databourse.config_models import REFERENCE
+from databourse.config_sources import FilesConfig
 from databourse.errors import UnknownNameError
 from databourse.market.board import Board
 from databourse.market.clearing import Liquidity
@@ -30,8 +31,8 @@ if TYPE_CHECKING:  # sources, encoders and tokenizers load much that pricing doe
     from databourse.tokenization import Tokenizer
 
 
-def open_configured_source(config: RefreshConfig, source: SourceConfig, root: Path) -> Source:
-    """Return a source of the config, its files found and allowed."""
+def open_configured_source(config: RefreshConfig, source: FilesConfig, root: Path) -> Source:
+    """Return what a section of the config says to read, its files found and allowed."""
     from databourse.sources import open_source
 
     return open_source(root=root, data_roots=config.data_roots, **source.model_dump())
@@ -83,6 +84,11 @@ def neighbours_needed(config: RefreshConfig) -> int:
 def all_needs(config: RefreshConfig) -> frozenset[Need]:
     """Return what any signal of the config needs."""
     return frozenset(need for signal in configured_signals(config) for need in signal.needs)
+
+
+def embeds_targets(config: RefreshConfig) -> bool:
+    """Tell whether a signal looks at vectors of targets."""
+    return any({"targets", "embeddings"} <= each.needs for each in configured_signals(config))
 
 
 @dataclass(frozen=True)

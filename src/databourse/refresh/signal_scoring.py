@@ -22,6 +22,7 @@ from databourse.refresh.answering import answering
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
+from databourse.refresh.examples import target_sets
 from databourse.refresh.generation_sampling import stored_generations
 from databourse.refresh.model_costs import NO_PART, ModelCost, cost_of, training_cost
 from databourse.refresh.neighbour_search import stored_neighbours
@@ -142,6 +143,7 @@ def _input_ids(
         **dict.fromkeys(PARTS, " ".join(models.losses)),
         "generations": " ".join(models.generations),
         "answers": f"{models.scorer} without {models.unanswered}",
+        "targets": str(ids.targets_id),
     }
     result: dict[str, str] = {need: known[need] for need in sorted(signal.needs) if need in known}
     if "labels" in signal.needs and bare.labels is not None:
@@ -307,6 +309,13 @@ def _inputs(
                 warehouse, documents, snapshot_id=ids.snapshot_id, scorer_id=ids.models.scorer
             )
             if "answers" in needs
+            else None
+        ),
+        targets=(
+            target_sets(
+                warehouse, run, encoder_id=ids.encoder_id if "embeddings" in needs else None
+            )
+            if "targets" in needs
             else None
         ),
         progress=advance,

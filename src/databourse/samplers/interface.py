@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 
 from databourse.errors import InputError
 from databourse.selection.greedy import FloatArray, IntArray, buy_within_budget, check_costs
+from databourse.targets import TargetSet
 from databourse.topics import Topics
 
 T = TypeVar("T")
+
+Input = Literal["embeddings", "topics", "labels", "texts", "targets", "signals"]
+"""A field of `Candidates` that a caller may not have."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +45,10 @@ class Candidates:
         topics: the topic of each document and the centroids; None likewise.
         labels: shape (n,), objects: str, or None where a document has no label; None likewise.
         texts: gives the texts anew at each call, in batches of any size, in order; None likewise.
+        targets: examples of the tasks that a trained model must be good at; None likewise.
+        signals: by name of the trader, shape (n,), float64, finite, larger is more useful; None
+            likewise.
+        weights: of each trader, >= 0; None where the caller trusts them all the same.
 
     Raises:
         InputError: there is no document, ids are not sorted or repeat, a cost is below 1, or an
@@ -54,6 +62,9 @@ class Candidates:
     topics: Topics | None = None
     labels: NDArray[np.object_] | None = None
     texts: Callable[[], Iterator[Sequence[str]]] | None = None
+    targets: Sequence[TargetSet] | None = None
+    signals: Mapping[str, FloatArray] | None = None
+    weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         ids = self.document_ids
@@ -67,10 +78,12 @@ class Candidates:
         check_costs(self.costs)
         if len(self.costs) != len(ids):
             raise InputError(f"costs must cover {len(ids):,} documents, got {len(self.costs):,}")
-        for name, values in self.measures.items():
+        columns = [("measure", *pair) for pair in self.measures.items()]
+        columns += [("signal", *pair) for pair in (self.signals or {}).items()]
+        for kind, name, values in columns:
             if values.shape != (len(ids),) or values.dtype != np.float64:
                 raise InputError(
-                    f"measure {name!r} must be {len(ids):,} float64 numbers, got {values.dtype} of "
+                    f"{kind} {name!r} must be {len(ids):,} float64 numbers, got {values.dtype} of "
                     f"shape {values.shape}"
                 )
         for name, rows in (
@@ -138,7 +151,7 @@ class SamplerSpec:
     sampler: Sampler
     is_random: bool
     summary: str
-    inputs: frozenset[Literal["embeddings", "topics", "labels", "texts"]] = frozenset()
+    inputs: frozenset[Input] = frozenset()
 
 
 def sample(

@@ -14,6 +14,7 @@ from databourse.language_models.losses import TokenLosses
 from databourse.neighbours import Neighbours
 from databourse.progress import ProgressReport, silent
 from databourse.signals.specification import Need
+from databourse.targets import TargetSet
 from databourse.topics import Topics
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class SignalInputs:
         conditioned_losses: of completions after their prompts.
         generations: sampled continuations of each document, grouped by meaning.
         answers: of the model of Ask-LLM.
+        targets: of the run, in the order of the config; with embeddings where the signal also needs
+            those of the documents.
         progress: told the number of documents done.
     """
 
@@ -82,6 +85,7 @@ class SignalInputs:
     conditioned_losses: TokenLosses | None = None
     generations: GenerationGroups | None = None
     answers: QualityAnswers | None = None
+    targets: Sequence[TargetSet] | None = None
     progress: ProgressReport = silent
 
     @property

@@ -23,6 +23,7 @@ Need = Literal[
     "conditioned_losses",
     "generations",
     "answers",
+    "targets",
 ]
 """A field of `SignalInputs`."""
 Scope = Literal["document", "pool"]
