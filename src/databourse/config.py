@@ -474,9 +474,15 @@ def config_digest(config: RefreshConfig) -> str:
 
 def describe_validation_error(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first mistake in one line: where, what came, what is valid; how many follow."""
-    # A union reports every branch: a misspelt key, else the deepest place, is the user's mistake.
+    # A union reports every branch: a misspelt key, else the deepest place, is the user's mistake,
+    # and a branch with an opinion of its own was meant rather than one of another type.
     first = min(
-        error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"]))
+        error.errors(),
+        key=lambda each: (
+            each["type"] != "extra_forbidden",
+            -len(each["loc"]),
+            each["type"] != "value_error",
+        ),
     )
     place = ".".join(str(part) for part in first["loc"] if _is_written_by_the_user(part))
     if first["type"] == "extra_forbidden":
