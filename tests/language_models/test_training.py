@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from databourse.errors import InputError
-from databourse.language_models import training
+from databourse.language_models import optimisation, packing, training
 from databourse.language_models.scoring import score_documents
 from databourse.language_models.tokenizer import train_tokenizer
 from databourse.language_models.training import (
     TrainingSettings,
     fold_fingerprint,
-    learning_rate,
     most_training_tokens,
     train_cross_fitted,
     train_fold,
     train_reference_model,
+    train_to_the_end,
     training_fingerprint,
 )
 from databourse.signals.folds import document_folds
@@ -125,7 +125,7 @@ def test_training_leaves_the_random_state_of_torch_alone(tokenizer):
 
 def test_packed_rows_by_hand():
     # stream 0 5 6 | 0 7 | 0 8 9, rows of 4; targets are the next tokens, the last one is missing
-    rows = training._packed(
+    rows = packing.packed(
         np.array([0, 5, 6, 0, 7, 0, 8, 9]), np.array([1, 0, 0, 1, 0, 1, 0, 0]), 0, 4
     )
     assert rows.inputs.tolist() == [[0, 5, 6, 0], [7, 0, 8, 9]]
@@ -135,7 +135,7 @@ def test_packed_rows_by_hand():
 
 def test_an_epoch_holds_every_document_once_and_is_drawn_again():
     documents = [np.arange(10 * first, 10 * first + first) for first in range(1, 8)]
-    packed = training._PackedRows([each.astype(np.int32) for each in documents], 0, 5)
+    packed = packing.PackedRows([each.astype(np.int32) for each in documents], 0, 5)
     rng = np.random.default_rng(0)
     epochs = [packed.epoch(rng) for _ in range(2)]
     for epoch in epochs:
@@ -164,12 +164,12 @@ def test_a_packed_document_is_predicted_as_if_it_were_alone(trained):
 
 
 def test_a_step_learns_packed_documents_as_if_each_had_its_own_row(trained):
-    packed = training._Rows(
+    packed = packing.Rows(
         np.array([[0, 70, 71, 0, 90, 91]]),
         np.array([[0, 1, 2, 0, 1, 2]]),
         np.array([[70, 71, 0, 90, 91, -100]]),
     )
-    apart = training._Rows(
+    apart = packing.Rows(
         np.array([[0, 70, 71], [0, 90, 91]]),
         np.array([[0, 1, 2], [0, 1, 2]]),
         np.array([[70, 71, 0], [90, 91, -100]]),
@@ -180,7 +180,7 @@ def test_a_step_learns_packed_documents_as_if_each_had_its_own_row(trained):
     for rows in (packed, apart):
         module = copy.deepcopy(trained.model.module)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-        losses.append(training._step(torch, module, optimizer, rows, SETTINGS))
+        losses.append(optimisation.take_step(torch, module, optimizer, rows, SETTINGS))
         weights.append(torch.cat([each.detach().flatten() for each in module.parameters()]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
@@ -220,12 +220,12 @@ def test_a_step_learns_what_the_loss_of_all_logits_says(trained):
 
     size = trained.model.tokenizer.vocabulary_size
     inputs, targets = np.random.default_rng(0).integers(0, size, (2, 4, 20))
-    rows = training._Rows(inputs, np.tile(np.arange(20), (4, 1)), targets)
+    rows = packing.Rows(inputs, np.tile(np.arange(20), (4, 1)), targets)
     rows.targets[[0, 2], [3, 19]] = -100
     found, expected = (copy.deepcopy(trained.model.module) for _ in range(2))
     settings = dataclasses.replace(SETTINGS, micro_rows=3)
     optimizer = torch.optim.SGD(found.parameters(), lr=1.0)
-    loss = training._step(torch, found, optimizer, rows, settings)
+    loss = optimisation.take_step(torch, found, optimizer, rows, settings)
     obvious = torch.nn.functional.cross_entropy(
         expected(
             input_ids=torch.from_numpy(rows.inputs), position_ids=torch.from_numpy(rows.positions)
@@ -250,7 +250,7 @@ def test_chunks_of_positions_change_no_loss_and_no_gradient():
     )
     targets = torch.tensor([0, 6, -100, 3, 3, 1, -100, 5, 2, 4])
     one, other = (
-        training._head_gradients(torch, states, embedding, targets, n_targets=8, chunk=chunk)
+        optimisation.head_gradients(torch, states, embedding, targets, n_targets=8, chunk=chunk)
         for chunk in (4, 64)
     )
     assert one[0] == pytest.approx(other[0], rel=1e-6)
@@ -360,7 +360,9 @@ def test_the_fingerprint_changes_with_code_and_libraries(tokenizer, monkeypatch)
 
 def test_the_learning_rate_rises_and_falls_to_a_tenth():
     settings = TrainingSettings(learning_rate=1.0, warmup_share=0.1)
-    rates = [learning_rate(step, steps=100, settings=settings) for step in (1, 10, 55, 100)]
+    rates = [
+        optimisation.learning_rate(step, steps=100, settings=settings) for step in (1, 10, 55, 100)
+    ]
     # at step 55 half of the 90 steps after warm-up are done: 0.1 + 0.9 / 2
     assert rates == pytest.approx([0.1, 1.0, 0.55, 0.1])
 
@@ -405,3 +407,55 @@ def test_documents_that_cannot_be_trained_on_are_refused(tokenizer):
         TrainingSettings(width=30, heads=4)
     with pytest.raises(InputError, match="held_out_share"):
         TrainingSettings(held_out_share=1.0)
+
+
+def test_training_to_the_end_learns_all_of_some_texts_and_holds_nothing_out(tokenizer):
+    settings = dataclasses.replace(SETTINGS, held_out_share=0.5)
+
+    def loss(tokens):
+        seen = []
+        model = train_to_the_end(
+            [TEXTS[0]] * 4,
+            tokenizer=tokenizer,
+            settings=settings,
+            tokens=tokens,
+            seed=5,
+            threads=1,
+            progress=seen.append,
+        )
+        return float(training._held_out_loss(model, [TEXTS[0]], 1)), sum(seen)
+
+    first, few = loss(1)
+    last, many = loss(41 * 3 * 32)  # three rows are an epoch, and a step
+    assert (few, many) == (3 * 32, 41 * 3 * 32)
+    assert last < 0.5 * first
+
+
+@pytest.mark.parametrize(
+    ("tokens", "n_rows", "steps"),
+    [(1, 5, 1), (64, 5, 1), (65, 5, 2), (160, 5, 3), (161, 5, 4), (320, 5, 6), (64, 1, 2)],
+)
+def test_steps_for_tokens_count_the_short_last_step_of_an_epoch(tokens, n_rows, steps):
+    settings = dataclasses.replace(SETTINGS, batch_rows=2)
+    assert optimisation.steps_for_tokens(tokens, n_rows, settings) == steps
+
+
+def test_training_to_the_end_depends_on_seed_and_texts_alone(tokenizer):
+    def weights(texts, seed):
+        model = train_to_the_end(
+            texts, tokenizer=tokenizer, settings=SETTINGS, tokens=300, seed=seed, threads=1
+        )
+        return [each.detach().numpy().tobytes() for each in model.module.parameters()]
+
+    one = weights(TEXTS, 5)
+    assert one == weights(TEXTS, 5)
+    assert one != weights(TEXTS, 6)
+    assert one != weights(TEXTS[1:], 5)
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [([""], 10), (TEXTS, 0)])
+def test_training_to_the_end_of_nothing_is_refused(tokenizer, texts, tokens):
+    with pytest.raises(InputError, match=r"texts to train on|must be >= 1, got 0"):
+        train_to_the_end(
+            texts, tokenizer=tokenizer, settings=SETTINGS, tokens=tokens, seed=1, threads=1
+        )

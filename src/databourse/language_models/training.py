@@ -12,9 +12,6 @@ rule are choices of this package, and so is one departure from GPT-2: initial we
 deviation, from which a narrow model learns more in the same seconds. Steps are short for the same
 reason: many of few tokens teach more than few of many.
 
-The logits of a step are never all made: head, softmax, loss and their gradients are computed for a
-few positions at a time (`_head_gradients`), in memory that stays in a processor's cache.
-
 On a CPU the same documents, settings, seed, number of threads and versions give the same weights,
 bit for bit; another number of threads sums in another order. The model of a fold is trained by one
 thread, whatever else goes on. The order of the documents changes nothing: they are sorted by id
@@ -28,7 +25,7 @@ import dataclasses
 import importlib.metadata
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,10 +42,16 @@ from databourse.language_models.model import (
     prepared_model,
     threads_of_torch,
 )
+from databourse.language_models.optimisation import (
+    number_of_steps,
+    steps_for_tokens,
+    take_steps,
+)
+from databourse.language_models.packing import PackedRows
 from databourse.language_models.scoring import score_documents
 from databourse.language_models.tokenizer import START_TOKEN, ModelTokenizer
 from databourse.progress import ProgressReport, silent
-from databourse.seeds import stage_rng, stage_seed
+from databourse.seeds import stage_seed
 from databourse.signals.folds import document_folds
 
 if TYPE_CHECKING:
@@ -58,11 +61,8 @@ CODE_REVISION = 2
 """Of architecture, packing and optimisation: raise it when the same inputs give other weights."""
 
 _LIBRARIES = ("torch", "transformers", "numpy")
-_IGNORED = -100  # the target that torch's cross entropy leaves out
-_BETAS, _CLIP_NORM, _LAST_RATE = (0.9, 0.95), 1.0, 0.1
 _HELD_OUT_BUCKETS = 1 << 40
 _INITIAL_DEVIATION = 0.06  # GPT-2's 0.02 suits states six times as wide
-_CPU_CHUNK, _GPU_CHUNK = 256, 4_096  # positions whose logits exist at a time
 _DRAWING = threading.Lock()  # initial weights are drawn from torch's one global state
 
 
@@ -226,12 +226,8 @@ def train_reference_model(
     held_out = _held_out(sorted_ids, settings)
     kept = [place for place, out in zip(order, held_out, strict=True) if not out]
     evaluated = [texts[place] for place, out in zip(order, held_out, strict=True) if out]
-    start_token_id = tokenizer.id_of(START_TOKEN)
-    if start_token_id is None:
-        raise InputError(f"the tokenizer has no token {START_TOKEN!r}; train it by train_tokenizer")
-    tokens = tokenizer.encode([texts[place] for place in kept])
-    if not any(len(each) for each in tokens):
-        raise InputError(f"expected texts to train on, got {len(tokens):,} empty ones")
+    start_token_id = _start_token(tokenizer)
+    tokens = _encoded(tokenizer, [texts[place] for place in kept])
     fingerprint = training_fingerprint(
         document_ids,
         tokenizer=tokenizer,
@@ -249,7 +245,7 @@ def train_reference_model(
             start_token_id=start_token_id,
             context_tokens=settings.context_tokens,
         )
-        rows = _PackedRows(tokens, start_token_id, settings.context_tokens)
+        rows = PackedRows(tokens, start_token_id, settings.context_tokens)
         curve = _fit(
             model,
             rows,
@@ -260,6 +256,64 @@ def train_reference_model(
             progress=progress,
         )
     return TrainedModel(model, fingerprint, settings, tuple(curve), len(kept))
+
+
+def train_to_the_end(
+    texts: Sequence[str],
+    *,
+    tokenizer: ModelTokenizer,
+    settings: TrainingSettings,
+    tokens: int,
+    seed: int,
+    threads: int,
+    device: str = "cpu",
+    progress: ProgressReport = silent,
+) -> LanguageModel:
+    """Return a causal transformer trained on all of some texts, for a number of tokens.
+
+    Nothing is held out and no step is left out: models of other texts that were trained for as many
+    tokens can be compared with it.
+
+    Args:
+        texts: to train on, in an order that is part of the seed.
+        tokenizer: with the start token of `train_tokenizer`.
+        settings: what it is and how it learns; held-out documents, epochs, most_tokens and patience
+            are not read.
+        tokens: to read, texts as often as that takes; rounded up to whole steps, >= 1.
+        seed: of initial weights and of the order of documents.
+        threads: of torch, on a CPU, >= 1; another number gives other weights.
+        device: "cpu" or a torch device such as "cuda".
+        progress: told of the tokens of each step.
+
+    Raises:
+        InputError: there is no token to train on, or fewer than one to read.
+        MissingExtraError: a package is missing.
+    """
+    check_threads(threads)
+    if tokens < 1:
+        raise InputError(f"tokens to train for must be >= 1, got {tokens!r}")
+    start_token_id = _start_token(tokenizer)
+    ids = _encoded(tokenizer, texts)
+    with threads_of_torch(threads):
+        module = _new_module(tokenizer.vocabulary_size, start_token_id, settings, seed).to(device)
+        model = prepared_model(
+            module,
+            tokenizer,
+            model_id=f"trained for {tokens} tokens",
+            start_token_id=start_token_id,
+            context_tokens=settings.context_tokens,
+        )
+        rows = PackedRows(ids, start_token_id, settings.context_tokens)
+        for _ in take_steps(
+            model,
+            rows,
+            steps=steps_for_tokens(tokens, rows.n_rows, settings),
+            settings=settings,
+            seed=seed,
+            progress=progress,
+        ):
+            pass
+    return model
 
 
 def fold_fingerprint(
@@ -394,78 +448,23 @@ def most_training_tokens(n_tokens: int, settings: TrainingSettings) -> int:
     return min(rows * settings.context_tokens, settings.most_tokens)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Packed rows, int64, shape (rows, context_tokens) each."""
-
-    inputs: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
+def _start_token(tokenizer: ModelTokenizer) -> int:
+    start_token_id = tokenizer.id_of(START_TOKEN)
+    if start_token_id is None:
+        raise InputError(f"the tokenizer has no token {START_TOKEN!r}; train it by train_tokenizer")
+    return start_token_id
 
 
-@dataclass(frozen=True)
-class _PackedRows:
-    """Documents as token ids, packed anew for every epoch; see the module."""
-
-    tokens: Sequence[npt.NDArray[np.int32]]
-    start_token_id: int
-    context_tokens: int
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of one epoch: every token but the first is a target once."""
-        targets = sum(len(each) + 1 for each in self.tokens) - 1
-        return -(-targets // self.context_tokens)
-
-    def epoch(self, rng: np.random.Generator) -> _Rows:
-        """Return the rows of the documents in an order drawn from `rng`."""
-        start = np.array([self.start_token_id], dtype=np.int32)
-        parts: list[npt.NDArray[np.int32]] = []
-        for place in rng.permutation(len(self.tokens)):
-            parts += [start, self.tokens[place]]
-        stream = np.concatenate(parts).astype(np.int64)
-        begins = np.zeros(len(stream), dtype=np.int64)
-        begins[np.cumsum([0] + [len(part) for part in parts])[:-1:2]] = 1
-        return _packed(stream, begins, self.start_token_id, self.context_tokens)
-
-
-def _packed(
-    stream: npt.NDArray[np.int64],
-    begins: npt.NDArray[np.int64],
-    padding: int,
-    length: int,
-) -> _Rows:
-    """Cut a stream into rows; `begins` is 1 where a document begins."""
-    n_rows = -(-(len(stream) - 1) // length)
-    missing = n_rows * length + 1 - len(stream)
-    tokens = np.concatenate([stream, np.full(missing, padding)])
-    targets = tokens[1:].copy()
-    targets[len(stream) - 1 :] = _IGNORED
-    begin_of_row = np.concatenate([begins, np.zeros(missing, dtype=np.int64)])[:-1]
-    begin_of_row = begin_of_row.reshape(n_rows, length)
-    columns = np.broadcast_to(np.arange(length), (n_rows, length))
-    last_begin = np.maximum.accumulate(np.where(begin_of_row == 1, columns, 0), axis=1)
-    return _Rows(
-        tokens[:-1].reshape(n_rows, length),
-        columns - last_begin,
-        targets.reshape(n_rows, length),
-    )
-
-
-def _batches(
-    rows: _PackedRows, settings: TrainingSettings, rng: np.random.Generator
-) -> Iterator[_Rows]:
-    """Yield the rows of each step, for ever."""
-    while True:
-        epoch = rows.epoch(rng)
-        for first in range(0, len(epoch.inputs), settings.batch_rows):
-            part = slice(first, first + settings.batch_rows)
-            yield _Rows(epoch.inputs[part], epoch.positions[part], epoch.targets[part])
+def _encoded(tokenizer: ModelTokenizer, texts: Sequence[str]) -> Sequence[npt.NDArray[np.int32]]:
+    tokens = tokenizer.encode(texts)
+    if not any(len(each) for each in tokens):
+        raise InputError(f"expected texts to train on, got {len(tokens):,} empty ones")
+    return tokens
 
 
 def _fit(
     model: LanguageModel,
-    rows: _PackedRows,
+    rows: PackedRows,
     evaluated: Sequence[str],
     *,
     settings: TrainingSettings,
@@ -474,153 +473,36 @@ def _fit(
     progress: ProgressReport,
 ) -> list[CurvePoint]:
     """Train a model in place, leave it with its best weights, and return its curve."""
-    torch = import_torch()
     module: Any = model.module
-    optimizer = _optimizer(module, settings)
-    steps = _number_of_steps(rows.n_rows, settings)
+    steps = number_of_steps(rows.n_rows, settings)
     evaluated_at = {
         max(1, round(steps * each / settings.evaluations))
         for each in range(1, settings.evaluations + 1)
     }
-    batches = _batches(rows, settings, stage_rng(seed, "order of documents"))
     held_out = _held_out_loss(model, evaluated, threads)
     curve = [CurvePoint(0, 0, math.nan, held_out)]
     best, best_step, weights = held_out, 0, copy.deepcopy(module.state_dict())
     seen, loss_sum, loss_tokens, worse = 0, 0.0, 0, 0
-    for step in range(1, steps + 1):
-        batch = next(batches)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps=steps, settings=settings)
-        module.train()
-        loss_sum += _step(torch, module, optimizer, batch, settings)
-        module.eval()
-        loss_tokens += int(np.count_nonzero(batch.targets != _IGNORED))
-        seen += batch.inputs.size
-        progress(batch.inputs.size)
-        if step not in evaluated_at:
+    for taken in take_steps(
+        model, rows, steps=steps, settings=settings, seed=seed, progress=progress
+    ):
+        loss_sum += taken.loss_sum
+        loss_tokens += taken.targets
+        seen += taken.tokens
+        if taken.step not in evaluated_at:
             continue
         held_out = _held_out_loss(model, evaluated, threads)
-        curve.append(CurvePoint(step, seen, loss_sum / loss_tokens, held_out))
+        curve.append(CurvePoint(taken.step, seen, loss_sum / loss_tokens, held_out))
         loss_sum, loss_tokens = 0.0, 0
         worse += 1
         if held_out < best:
-            best, best_step, worse = held_out, step, 0
+            best, best_step, worse = held_out, taken.step, 0
             weights = copy.deepcopy(module.state_dict())
         if worse >= settings.patience:
             break
     if best_step != curve[-1].step:
         module.load_state_dict(weights)
     return curve
-
-
-def _step(
-    torch: Any,  # noqa: ANN401 - a module
-    module: Any,  # noqa: ANN401 - transformers' model
-    optimizer: Any,  # noqa: ANN401 - torch's
-    batch: _Rows,
-    settings: TrainingSettings,
-) -> float:
-    """Take one step and return the sum of the losses of its tokens before it."""
-    device = next(module.parameters()).device
-    n_targets = int(np.count_nonzero(batch.targets != _IGNORED))
-    embedding = module.get_output_embeddings().weight
-    total = 0.0
-    optimizer.zero_grad(set_to_none=True)
-    for first in range(0, len(batch.inputs), settings.micro_rows):
-        part = slice(first, first + settings.micro_rows)
-        inputs, positions, targets = (
-            torch.from_numpy(np.ascontiguousarray(each[part])).to(device)
-            for each in (batch.inputs, batch.positions, batch.targets)
-        )
-        # no attention mask: positions that begin again keep documents apart
-        states = module.base_model(
-            input_ids=inputs, position_ids=positions, use_cache=False
-        ).last_hidden_state
-        loss, by_state, by_embedding = _head_gradients(
-            torch,
-            states.detach().flatten(0, 1),
-            embedding,
-            targets.flatten(),
-            n_targets=n_targets,
-            chunk=_CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK,
-        )
-        states.backward(by_state.view_as(states))
-        embedding.grad.add_(by_embedding)  # tied: it has one as the input's embedding already
-        total += loss
-    torch.nn.utils.clip_grad_norm_(module.parameters(), _CLIP_NORM)
-    optimizer.step()
-    return total
-
-
-def _head_gradients(
-    torch: Any,  # noqa: ANN401 - a module
-    states: torch.Tensor,
-    embedding: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    n_targets: int,
-    chunk: int,
-) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Return the loss of positions and its gradients by their states and by the embedding.
-
-    With p = softmax(E h): the loss is the sum of -ln p_target, and what is derived is that sum
-    over n_targets: by E h it is (p - 1_target) / n_targets. Positions that are ignored count as 0.
-
-    Args:
-        torch: the module.
-        states: h, shape (n, width).
-        embedding: E, shape (vocabulary, width).
-        targets: shape (n,), ids or the ignored one.
-        n_targets: of the whole step.
-        chunk: positions at a time.
-    """
-    total = torch.zeros((), dtype=torch.float64, device=states.device)
-    by_state, by_embedding = torch.empty_like(states), torch.zeros_like(embedding)
-    buffer = states.new_empty((min(chunk, len(states)), len(embedding)))
-    with torch.no_grad():
-        for first in range(0, len(states), chunk):
-            part = slice(first, first + chunk)
-            own, kept = states[part], targets[part] != _IGNORED
-            target = targets[part].clamp(min=0).unsqueeze(1)
-            logits = torch.mm(own, embedding.t(), out=buffer[: len(own)])
-            logits -= logits.amax(dim=1, keepdim=True)
-            at_target = logits.gather(1, target).squeeze(1)
-            weights = logits.exp_()
-            sums = weights.sum(dim=1)
-            total += ((sums.log() - at_target) * kept).sum()
-            gradient = weights.mul_((kept / (sums * n_targets)).unsqueeze(1))
-            gradient.scatter_add_(1, target, (kept / -n_targets).unsqueeze(1).to(gradient.dtype))
-            torch.mm(gradient, embedding, out=by_state[part])
-            by_embedding.addmm_(gradient.t(), own)
-    return float(total), by_state, by_embedding
-
-
-def learning_rate(step: int, *, steps: int, settings: TrainingSettings) -> float:
-    """Return the learning rate of a step, 1 to steps: linear warm-up, then a cosine to a tenth."""
-    warmup = round(steps * settings.warmup_share)
-    if step <= warmup:
-        return settings.learning_rate * step / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return settings.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
-
-
-def _number_of_steps(n_rows: int, settings: TrainingSettings) -> int:
-    within_epochs = settings.epochs * -(-n_rows // settings.batch_rows)
-    within_tokens = settings.most_tokens // (settings.batch_rows * settings.context_tokens)
-    return max(1, min(within_epochs, within_tokens))
-
-
-def _optimizer(module: Any, settings: TrainingSettings) -> Any:  # noqa: ANN401 - torch's
-    parameters = list(module.parameters())
-    groups = [
-        {
-            "params": [each for each in parameters if each.ndim >= 2],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
-    ]
-    return import_torch().optim.AdamW(groups, lr=settings.learning_rate, betas=_BETAS, fused=True)
 
 
 def _held_out_loss(model: LanguageModel, texts: Sequence[str], threads: int) -> float:
