@@ -1,0 +1,1 @@
+"""Side by side: what each sampler's pick teaches a model, at equal tokens."""
