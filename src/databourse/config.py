@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
 from databourse.config_sources import (
@@ -300,6 +301,7 @@ class RefreshConfig(BaseSettings):
     ask_llm: AskLlmConfig | None = Field(
         default=None, description="Who answers for the signals ask_llm and ask_llm_distilled."
     )
+    influence: InfluenceConfig = InfluenceConfig()
     market: MarketConfig = MarketConfig()
     budget: BudgetConfig
     selection: SelectionConfig = SelectionConfig()

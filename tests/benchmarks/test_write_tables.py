@@ -96,6 +96,118 @@ def scoring():
     }
 
 
+def density():
+    """Return a result of one preset against two exact ways."""
+    ways = ("computed", "looked up")
+    return {
+        "kind": "density",
+        "n_documents": 100_000,
+        "dimensions": 384,
+        "n_exact": 500,
+        "rounds": 3,
+        "versions": {"scipy": "9.9"},
+        "command": "python -m densities",
+        "presets": {
+            "sharp": {
+                "cpu_seconds": spread(6.5, 6.0, 7.0),
+                "exact_cpu_seconds": dict.fromkeys(ways, spread(800.0)),
+                "times_as_fast": {"computed": spread(120.0), "looked up": spread(30.0, 25.0, 32.0)},
+                "weight_ratio": 1.773,
+                "exact_weight_ratio": 1.494,
+                "relative_error": {"median": 0.018, "root_mean_square": 0.027, "largest": 0.084},
+            }
+        },
+    }
+
+
+def facility_location():
+    """Return a result of the product and one package; another cannot be installed."""
+    costs = {
+        "times_whole_cpu": spread(4.5, 4.0, 5.0),
+        "times_choose_cpu": spread(12.0),
+        "wall_seconds": spread(9.5),
+        "cpu_seconds": spread(3.25),
+        "choose_cpu_seconds": spread(3.0),
+        "bytes_above_input": spread(7e7),
+    }
+    found = {
+        "same_in_order": 151,
+        "same": 187,
+        "value_ratio": 0.99999951,
+        "largest_shortfall": 2e-5,
+    }
+    return {
+        "kind": "facility_location",
+        "n_documents": 2000,
+        "dimensions": 384,
+        "n_chosen": 1200,
+        "rounds": 3,
+        "versions": {"apricot-select": "9.9"},
+        "command": "python -m facilities",
+        "candidates": {"apricot-select": costs | found},
+        "missing": {"submodlib-py": "submodlib-py cannot be installed: a | b"},
+    }
+
+
+def samplers():
+    """Return a result of one sampler at two budgets, of which one could not be met."""
+    run = {"share": 0.05, "n_bought": 1234, "unspent_share": 0.0123}
+    return {
+        "kind": "samplers",
+        "name": "ag_news",
+        "n_documents": 5000,
+        "total_cost": 123_456,
+        "shares": [0.05, 0.5],
+        "versions": {"torch": "9.9"},
+        "command": "python -m everyone",
+        "samplers": {
+            "k_center": {
+                "runs": [run],
+                "cpu_seconds": spread(2.5),
+                "wall_seconds": spread(3.5, 3.0, 4.0),
+                "bytes_above_bundle": spread(6e7),
+            }
+        },
+        "not_run": {"ask_llm_top": "the bundle lacks the measure p_yes"},
+        "broken": {"k_center at 50%": "it spent 8 of a budget of 7"},
+    }
+
+
+def test_a_sketch_shows_its_errors_beside_its_speed_once_per_exact_way(write_tables):
+    page = write_tables.page([density()])
+    errors = "1.8% | 2.7% | 8.4% | 1.77 (1.49) |"
+    assert f"| `sharp` | computed | 120 | 6.5 (6 to 7) | 800 | {errors}" in page
+    assert f"| `sharp` | looked up | 30 (25 to 32) | 6.5 (6 to 7) | 800 | {errors}" in page
+    assert "## Density of 100,000 documents of 384 dimensions\n" in page
+    assert "timed on 500 documents" in page
+    assert "3 rounds; scipy 9.9.\n\n    python -m densities\n" in page
+
+
+def test_a_package_shows_how_far_it_agrees_and_one_that_is_missing_why(write_tables):
+    page = write_tables.page([facility_location()])
+    assert (
+        "| apricot-select | 4.5 (4 to 5) | 12 | 151 of 1,200 | 187 of 1,200 "
+        "| 0.9999995 | 2.0e-05 | 3.25 | 9.5 | 70 |"
+    ) in page
+    assert "| `submodlib-py` | submodlib-py cannot be installed: a \\| b |" in page
+    assert "1,200 of 2,000 documents of 384 dimensions" in page
+    assert "3 rounds; apricot-select 9.9.\n\n    python -m facilities\n" in page
+
+
+def test_without_a_missing_package_there_is_no_table_of_them(write_tables):
+    page = write_tables.page([{**facility_location(), "missing": {}}])
+    assert "not measured" not in page
+
+
+def test_every_sampler_is_in_a_table_with_what_it_does_or_why_not(write_tables):
+    page = write_tables.page([samplers()])
+    assert "## Samplers on ag news, 5,000 documents\n" in page
+    assert "| `k_center` | 1,234 | - | 1.23% | - | 2.5 | 3.5 (3 to 4) | 60 |" in page
+    assert "| `ask_llm_top` | the bundle lacks the measure p_yes |" in page
+    assert "| `k_center at 50%` | it spent 8 of a budget of 7 |" in page
+    assert "torch 9.9.\n\n    python -m everyone\n" in page
+
+
 def test_scorers_show_their_quality_beside_their_speed(write_tables):
     page = write_tables.page([scoring()])
     assert "| one | 2.5 (2 to 3) | 1.5 | 4.3e-06 | 2e+04 | 6.25 | 30 |" in page
@@ -120,10 +232,11 @@ def test_every_table_has_the_command_that_makes_it(write_tables):
 
 
 def test_rows_are_as_wide_as_their_heads(write_tables):
-    lines = write_tables.page([clearing(), command(), scoring()]).splitlines()
+    results = [clearing(), command(), scoring(), density(), facility_location(), samplers()]
+    lines = write_tables.page(results).replace("\\|", "").splitlines()
     blocks = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
     tables = [block.strip().splitlines() for block in blocks if block.strip()]
-    assert len(tables) == 5
+    assert len(tables) == 11
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
 

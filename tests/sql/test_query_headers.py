@@ -27,6 +27,7 @@ PREFIXES = {
 # What Python hands to a query on its cursor; every other relation is a table or a query.
 HANDED_OVER = {
     "batch_documents",
+    "contaminated",
     "contract_rows",
     "market_documents",
     "market_makers",

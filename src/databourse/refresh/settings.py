@@ -100,12 +100,14 @@ class ModelWork:
         scores: tokens are scored.
         generates: continuations are sampled.
         asks: a model is asked about quality.
+        derives: gradients of documents are taken.
     """
 
     trains: bool
     scores: bool
     generates: bool
     asks: bool
+    derives: bool
 
 
 def model_work(config: RefreshConfig) -> ModelWork:
@@ -113,11 +115,13 @@ def model_work(config: RefreshConfig) -> ModelWork:
     needs = all_needs(config)
     scores = bool(needs & {"text_losses", "completion_losses", "conditioned_losses"})
     generates = "generations" in needs
+    derives = bool(needs & {"influence_of", "gradients"})
     return ModelWork(
-        trains=(scores or generates) and config.language_model.name == REFERENCE,
+        trains=(scores or generates or derives) and config.language_model.name == REFERENCE,
         scores=scores,
         generates=generates,
         asks="answers" in needs,
+        derives=derives,
     )
 
 

@@ -19,6 +19,8 @@ from databourse.progress import ProgressReport
 from databourse.refresh.answering import answering
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.document_parts import PARTS
+from databourse.refresh.influence_measuring import influence_id
+from databourse.refresh.language_models import model_ids
 from databourse.refresh.model_costs import NO_PART, ModelCost, cost_of, training_cost
 from databourse.refresh.settings import ConfiguredSignal, configured_signal, configured_signals
 from databourse.refresh.snapshot import labels_digest, prompts_digest, snapshot_documents
@@ -29,7 +31,7 @@ from databourse.signals.registry import signal_id as version_of
 from databourse.signals.specification import NO_MODEL, Need
 from databourse.warehouse.store import Warehouse, append
 
-READS_MODEL: frozenset[Need] = frozenset({*PARTS, "generations"})
+READS_MODEL: frozenset[Need] = frozenset({*PARTS, "generations", "influence_of"})
 """What the language model gives that is trained first where it is the reference."""
 
 _ALL_DOCUMENTS = "-"
@@ -136,6 +138,7 @@ def _input_ids(
         "generations": " ".join(models.generations),
         "answers": f"{models.scorer} without {models.unanswered}",
         "targets": str(ids.targets_id),
+        **({"influence_of": influence_id(run, ids)} if "influence_of" in signal.needs else {}),
     }
     result: dict[str, str] = {need: known[need] for need in sorted(signal.needs) if need in known}
     if "labels" in signal.needs and bare.labels is not None:
@@ -171,7 +174,7 @@ def _compute_and_store(
         "signal": signal.spec.name,
         "scope": signal.spec.scope,
         "parameters": canonical_json(_parameters(run, signal)),
-        "model_fingerprint": ", ".join(_models(ids, signal, fingerprint)),
+        "model_fingerprint": ", ".join(_models(run, ids, signal, fingerprint)),
         "orientation": signal.spec.orientation,
         "revision": signal.spec.revision,
         "seconds": total.seconds,
@@ -221,13 +224,14 @@ def _parameters(run: RunContext, signal: ConfiguredSignal) -> dict[str, object]:
     return parameters
 
 
-def _models(ids: SnapshotIds, signal: ConfiguredSignal, own: str) -> list[str]:
+def _models(run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal, own: str) -> list[str]:
     """Return which models, and how, gave what a signal reads, and its own where it has one."""
     models = ids.models
     read = [
         *(models.losses if signal.needs & set(PARTS) else ()),
         *(models.generations if "generations" in signal.needs else ()),
         *([models.scorer] if "answers" in signal.needs else ()),
+        *(model_ids(run, models.trained) if "influence_of" in signal.needs else ()),
     ]
     return [*read, own] if own != NO_MODEL or not read else read
 

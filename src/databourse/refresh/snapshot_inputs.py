@@ -15,6 +15,7 @@ from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.examples import target_sets
 from databourse.refresh.generation_sampling import stored_generations
+from databourse.refresh.influence_measuring import PoolInfluence
 from databourse.refresh.neighbour_search import stored_neighbours
 from databourse.refresh.quality_questions import stored_answers
 from databourse.refresh.token_scoring import stored_losses
@@ -90,6 +91,11 @@ def snapshot_inputs(
                 warehouse, run, encoder_id=ids.encoder_id if "embeddings" in needs else None
             )
             if "targets" in needs
+            else None
+        ),
+        influence_of=(
+            PoolInfluence(warehouse, run, ids, documents["document_id"].to_pylist())
+            if "influence_of" in needs
             else None
         ),
         progress=advance,

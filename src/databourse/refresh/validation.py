@@ -78,7 +78,7 @@ def check_models(config: RefreshConfig, root: Path) -> list[Check]:
     """
     work, own = model_work(config), config.language_model
     checks = []
-    if work.scores or work.generates:
+    if work.scores or work.generates or work.derives:
         found = check_language_model(own, work, device=config.compute.device, root=root)
         checks.append(Check("language model", found))
     meaning = own.generations.meaning

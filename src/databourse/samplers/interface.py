@@ -24,7 +24,7 @@ from databourse.topics import Topics
 
 T = TypeVar("T")
 
-Input = Literal["embeddings", "topics", "labels", "texts", "targets", "signals"]
+Input = Literal["embeddings", "topics", "labels", "texts", "targets", "signals", "influence_of"]
 """A field of `Candidates` that a caller may not have."""
 
 
@@ -46,6 +46,8 @@ class Candidates:
         labels: shape (n,), objects: str, or None where a document has no label; None likewise.
         texts: gives the texts anew at each call, in batches of any size, in order; None likewise.
         targets: examples of the tasks that a trained model must be good at; None likewise.
+        influence_of: measures what documents at some positions take off target loss, larger is
+            better; dear, so it is asked about few; None likewise.
         signals: by name of the trader, shape (n,), float64, finite, larger is more useful; None
             likewise.
         weights: of each trader, >= 0; None where the caller trusts them all the same.
@@ -63,6 +65,7 @@ class Candidates:
     labels: NDArray[np.object_] | None = None
     texts: Callable[[], Iterator[Sequence[str]]] | None = None
     targets: Sequence[TargetSet] | None = None
+    influence_of: Callable[[IntArray], FloatArray] | None = None
     signals: Mapping[str, FloatArray] | None = None
     weights: Mapping[str, float] | None = None
 

@@ -41,6 +41,8 @@ SAMPLERS: dict[str, str] = {
     "perplexity_high": "databourse.samplers.ranked",
     "perplexity_low": "databourse.samplers.ranked",
     "perplexity_middle": "databourse.samplers.bands",
+    "quad": "databourse.samplers.quad",
+    "quad_kmeans": "databourse.samplers.quad",
     "random": "databourse.samplers.baselines",
     "semdedup": "databourse.samplers.semdedup",
     "semdedup_kmeans": "databourse.samplers.semdedup",

@@ -69,6 +69,8 @@ class SignalInputs:
         answers: of the model of Ask-LLM.
         targets: of the run, in the order of the config; with embeddings where the signal also needs
             those of the documents.
+        influence_of: measures what documents at some positions take off target loss, larger is
+            better; dear, so it is asked about few.
         progress: told the number of documents done.
     """
 
@@ -86,6 +88,7 @@ class SignalInputs:
     generations: GenerationGroups | None = None
     answers: QualityAnswers | None = None
     targets: Sequence[TargetSet] | None = None
+    influence_of: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
     progress: ProgressReport = silent
 
     @property

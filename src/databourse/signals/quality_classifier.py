@@ -26,7 +26,6 @@ from databourse.importance.quality_classifier import (
     quality_by_ngrams,
 )
 from databourse.importance.target_examples import embeddings_of, texts_of
-from databourse.neighbours.vectors import rounded
 from databourse.signals.inputs import SignalInputs, SignalResult, required
 from databourse.signals.specification import Need, SignalParameters, SignalSpec
 
@@ -60,8 +59,7 @@ def quality_classifier(
     """Return the log-odds of each document at equal frequency of both kinds, to 6 decimals.
 
     Raises:
-        InputError: an input is missing or does not fit, all documents or all targets are in one
-            fold, or the fit does not settle.
+        InputError: an input is missing or does not fit, or the fit does not settle.
         MissingExtraError: scipy is not installed.
     """
     settings = ClassifierSettings(
@@ -71,13 +69,14 @@ def quality_classifier(
     )
     found = _scores(parameters, settings, inputs)
     return SignalResult(
-        values=rounded(found.log_odds),
+        values=found.log_odds,
         details={
             "held_out_auc": round(found.auc, _DETAIL_DECIMALS),
             "held_out_log_loss": round(found.log_loss, _DETAIL_DECIMALS),
             "calibration_error": round(found.calibration_error, _DETAIL_DECIMALS),
             "targets": len(found.target_log_odds),
             "negatives": found.n_negatives,
+            "unjudged": found.n_unjudged,
         },
     )
 

@@ -32,6 +32,7 @@ SIGNALS: dict[str, str] = {
     "length": "databourse.signals.length",
     "neighbour_agreement": "databourse.signals.neighbour_agreement",
     "perplexity": "databourse.signals.perplexity",
+    "quad": "databourse.signals.quad",
     "quality_classifier": "databourse.signals.quality_classifier",
     "rarity": "databourse.signals.rarity",
     "semantic_entropy": "databourse.signals.semantic_entropy",

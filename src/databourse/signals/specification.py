@@ -24,6 +24,7 @@ Need = Literal[
     "generations",
     "answers",
     "targets",
+    "influence_of",
 ]
 """A field of `SignalInputs`."""
 Scope = Literal["document", "pool"]

@@ -1,0 +1,1 @@
+"""Decontamination: which documents repeat text that a model will be judged by."""
