@@ -46,6 +46,8 @@ bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
 	$(BIN)/python -m benchmarks.market.compare_clearing --documents 10000000 --rounds 3
 	$(BIN)/python -m benchmarks.market.time_price
 	$(BIN)/python -m benchmarks.density.compare_kernel_sums
+	$(BIN)/python -m benchmarks.coverage.compare_facility_location --documents 2000
+	$(BIN)/python -m benchmarks.coverage.compare_facility_location --documents 10000
 	$(BIN)/python -m benchmarks.language_models.compare_scoring
 	$(BIN)/python -m benchmarks.language_models.planted_garbage
 	$(BIN)/python -m benchmarks.write_tables

@@ -168,7 +168,6 @@ def _planted_garbage(result: dict[str, Any]) -> str:
         [f"`{name}`", *(f"{found[kind]['signal_rank']:.1%}" for kind in kinds)]
         for name, found in result["measures"].items()
     ]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return (
         f"## Garbage planted into {result['corpus']}\n\n"
         f"{result['n_documents']:,} documents, some of which are turned into garbage as long as "
@@ -176,7 +175,7 @@ def _planted_garbage(result: dict[str, Any]) -> str:
         "which would take some of it away, is off.\nThe reference model trains on the garbage too: "
         f"{model['layers']} layers of width {model['width']}, {model['vocabulary']:,} tokens of "
         f"vocabulary,\n{model['folds']} folds. The refresh took {result['cpu_seconds']:.0f} CPU s; "
-        f"{versions}.\n\n    {result['command']}\n\n"
+        f"{_versions(result)}.\n\n    {result['command']}\n\n"
         "What is measured, before `prefer` or a bound turns it: the probability that garbage "
         "measures above a\nclean document, and in brackets its median percentile rank.\n\n"
         + _table(["measure of", *kinds], measured)
@@ -223,6 +222,102 @@ def _density(result: dict[str, Any]) -> str:
     )
 
 
+def _facility_location(result: dict[str, Any]) -> str:
+    n_chosen = f"{result['n_chosen']:,}"
+    rows = [
+        [
+            name,
+            _cell(found["times_whole_cpu"]),
+            _cell(found["times_choose_cpu"]),
+            f"{found['same_in_order']:,} of {n_chosen}",
+            f"{found['same']:,} of {n_chosen}",
+            f"{found['value_ratio']:.7f}",
+            f"{found['largest_shortfall']:.1e}",
+            _cell(found["cpu_seconds"]),
+            _cell(found["wall_seconds"]),
+            _megabytes(found["bytes_above_input"]),
+        ]
+        for name, found in result["candidates"].items()
+    ]
+    return (
+        f"## Facility location: {n_chosen} of {result['n_documents']:,} documents of "
+        f"{result['dimensions']} dimensions\n\n"
+        "From vectors in memory to positions, at equal cost, one thread, lazy greedy. The packages "
+        "are given\nthe matrix of max(0, cosine) that values every choice, made by numpy; choosing "
+        "alone starts where\nsimilarities are there. apricot-select compiles anew at every call. A "
+        "shortfall is what a step adds\nless than the best step there would have, in units of "
+        "similarity: where it is rounding alone, another\norder is another choice among ties. The "
+        "64 nearest do not see all that a document stands for.\nEach run has a process of its own, "
+        f"a package's in its own environment;\n{_made_by(result, 'rounds')}\n\n"
+        + _table(
+            [
+                "chosen by",
+                "times the first, CPU",
+                "choosing alone, CPU",
+                "same in order",
+                "same",
+                "value over the first's",
+                "largest shortfall",
+                "CPU s",
+                "s",
+                "above the vectors, MB",
+            ],
+            rows,
+        )
+        + _reasons("not measured", result["missing"])
+    )
+
+
+def _samplers(result: dict[str, Any]) -> str:
+    shares = [f"{share:.0%}" for share in result["shares"]]
+    rows = []
+    for name, found in result["samplers"].items():
+        by_share = {run["share"]: run for run in found["runs"]}
+        runs = [by_share.get(share) for share in result["shares"]]
+        rows.append(
+            [
+                f"`{name}`",
+                *(f"{run['n_bought']:,}" if run else "-" for run in runs),
+                *(_unspent(run) for run in runs),
+                _cell(found["cpu_seconds"]),
+                _cell(found["wall_seconds"]),
+                _megabytes(found["bytes_above_bundle"]),
+            ]
+        )
+    return (
+        f"## Samplers on {result['name'].replace('_', ' ')}, "
+        f"{result['n_documents']:,} documents\n\n"
+        f"What each buys of {result['total_cost']:,} tokens with {', '.join(shares)} of them, and "
+        "which share of that budget\nit leaves; seconds and memory are the median over these "
+        "budgets, imports inside.\nEach run has a process of its own; "
+        f"{_versions(result)}.\n\n    {result['command']}\n\n"
+        + _table(
+            [
+                "sampler",
+                *(f"documents at {share}" for share in shares),
+                *(f"unspent at {share}" for share in shares),
+                "CPU s",
+                "s",
+                "above the pool, MB",
+            ],
+            rows,
+        )
+        + _reasons("not run", result["not_run"])
+        + _reasons("breaks a promise", result["broken"])
+    )
+
+
+def _unspent(run: dict[str, Any] | None) -> str:
+    if run is None or run["unspent_share"] is None:
+        return "-"
+    return f"{run['unspent_share']:.2%}"
+
+
+def _reasons(what: str, reasons: dict[str, str]) -> str:
+    rows = [[f"`{name}`", reason.replace("|", "\\|")] for name, reason in reasons.items()]
+    return "\n" + _table([what, "because"], rows) if rows else ""
+
+
 _STEPS = ("clear", "clear and select")
 _TABLES = {
     "clearing": _clearing,
@@ -230,12 +325,17 @@ _TABLES = {
     "scoring": _scoring,
     "planted_garbage": _planted_garbage,
     "density": _density,
+    "facility_location": _facility_location,
+    "samplers": _samplers,
 }
 
 
 def _made_by(result: dict[str, Any], repeated: str) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    return f"{result[repeated]} {repeated}; {versions}.\n\n    {result['command']}"
+    return f"{result[repeated]} {repeated}; {_versions(result)}.\n\n    {result['command']}"
+
+
+def _versions(result: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in result["versions"].items())
 
 
 def _cell(spread: dict[str, float]) -> str:

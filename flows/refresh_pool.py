@@ -20,7 +20,6 @@ from databourse.refresh.examples import example_sections
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.refresh.settings import (
-    embeds_targets,
     model_work,
     neighbours_needed,
     signal_names,
@@ -31,12 +30,14 @@ from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
 from tasks.clear_market import clear_market
 from tasks.count_tokens import count_tokens
+from tasks.decontaminate import decontaminate
 from tasks.drop_exact_duplicates import drop_exact_duplicates
 from tasks.drop_near_duplicates import drop_near_duplicates
 from tasks.embed_documents import embed_documents
 from tasks.embed_targets import embed_targets
 from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
+from tasks.measure_gradients import measure_gradients
 from tasks.publish_manifest import publish_manifest
 from tasks.read_examples import read_examples
 from tasks.sample_generations import sample_generations
@@ -104,12 +105,16 @@ def _recorded(
 def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     """Say what follows what."""
     tokenizer_id = _gather(run, stages)
-    targets_id = _read_examples(run, stages)
+    examples = _read_examples(run, stages)
     snapshot = _done(stages, take_snapshot(run))
     snapshot_id = snapshot.values["snapshot_id"]
     _check(run, stages, "documents")
     ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
-    ids = replace(ids, targets_id=targets_id)
+    ids = replace(
+        ids,
+        targets_id=examples.get("targets_id"),
+        decontamination=examples.get("decontamination", "null"),
+    )
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
     market = _done(stages, clear_market(run, ids, signal_ids))
@@ -129,15 +134,17 @@ def _gather(run: RunContext, stages: list[StageReport]) -> str:
     return tokenizer_id
 
 
-def _read_examples(run: RunContext, stages: list[StageReport]) -> str | None:
-    """Read targets and protected texts, and keep them out of the pool; return the targets' id."""
+def _read_examples(run: RunContext, stages: list[StageReport]) -> dict[str, str]:
+    """Read targets and protected texts and keep them out of the pool; return what is to know."""
     sections = example_sections(run.config)
-    targets_id = None
+    known: dict[str, str] = {}
     if sections["target"]:
-        targets_id = _done(stages, read_examples(run, "target")).values["targets_id"]
+        known |= _done(stages, read_examples(run, "target")).values
     if sections["protected"]:
         _done(stages, read_examples(run, "protected"))
-    return targets_id
+    if any(sections.values()):
+        known |= _done(stages, decontaminate(run)).values
+    return known
 
 
 def _describe(
@@ -151,7 +158,7 @@ def _describe(
     embedded = _done(stages, embed_documents(run, snapshot_id, n_documents))
     encoder_id = embedded.values["encoder_id"]
     _check(run, stages, "embeddings", snapshot_id=snapshot_id, encoder_id=encoder_id)
-    if embeds_targets(run.config):
+    if run.config.targets:
         _done(stages, embed_targets(run))
     topics = _done(stages, assign_topics(run, snapshot_id, encoder_id))
     topics_id = topics.values["topics_id"]
@@ -187,12 +194,17 @@ def _ask_models(
         _check(
             run, stages, "generations", generations_ids=list(generations), snapshot_id=snapshot_id
         )
+    gradients: tuple[str, ...] = ()
+    if work.measures:
+        measured = _done(stages, measure_gradients(run, snapshot_id, n_documents, trained))
+        gradients = tuple(json.loads(measured.values["gradients"]))
+    ids = ModelIds(trained, losses, generations, gradients)
     if not work.asks:
-        return ModelIds(trained, losses, generations)
+        return ids
     asked = _done(stages, ask_about_quality(run, snapshot_id))
     scorer = asked.values["scorer"]
     _check(run, stages, "answers", scorer_id=scorer, snapshot_id=snapshot_id)
-    return ModelIds(trained, losses, generations, scorer, asked.values["unanswered"])
+    return replace(ids, scorer=scorer, unanswered=asked.values["unanswered"])
 
 
 def _score(run: RunContext, stages: list[StageReport], ids: SnapshotIds) -> tuple[str, ...]:

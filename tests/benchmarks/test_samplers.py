@@ -64,6 +64,7 @@ def full(n=N):
                 prompt_characters=np.array([0]),
             ),
         ),
+        influence_of=lambda positions: np.sqrt(positions) - 3.0,
         signals={"rarity": rng.normal(size=n), "loss": rng.normal(size=n)},
         weights={"rarity": 2.0, "loss": 0.5},
     )
@@ -90,6 +91,7 @@ def test_candidates_come_back_as_they_were(samplers, stored):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
         assert getattr(after, name).dtype == getattr(before, name).dtype
     assert after.weights == before.weights
+    np.testing.assert_array_equal(after.influence_of(np.array([9, 4])), [0.0, -1.0])
     assert [text for batch in after.texts() for text in batch] == [
         text for batch in before.texts() for text in batch
     ]
@@ -165,6 +167,13 @@ def test_what_a_sampler_would_never_buy_may_fit(samplers):
     assert broken_rule(bought, costs, 5, eligible=np.array([0, 2]), is_drawn=False)
 
 
+def test_documents_that_lack_a_measure_are_not_what_a_sampler_would_buy(samplers):
+    documents = full()
+    found = samplers[2].eligible_positions("perplexity_low", documents)
+    assert set(range(N)) - set(found.tolist()) == set(range(0, N, 50))
+    assert len(samplers[2].eligible_positions("random", documents)) == N
+
+
 def test_what_a_sampler_lacks_is_said_in_words(samplers):
     bare = Candidates(document_ids=["a"], costs=np.array([3]))
     lacks = samplers[1].what_it_lacks
@@ -175,20 +184,21 @@ def test_what_a_sampler_lacks_is_said_in_words(samplers):
 
 @pytest.fixture(scope="module")
 def outcome(samplers, stored, tmp_path_factory):
-    """Return the result of three samplers at two budgets, and the folder of what they bought."""
+    """Return the result of four samplers at two budgets, and the folder of what they bought."""
     _, _, run_all = samplers
     selections = tmp_path_factory.mktemp("selections")
     runs = run_all.Runs(stored, 17, 300.0, selections)
-    names = ["ccnet_head", "perplexity_low", "ask_llm_top"]
+    names = ["ccnet_head", "perplexity_low", "ask_llm_top", "quad"]
     found = run_all.run_all(names, samplers[0].load_bundle(stored), runs, shares=(0.1, 0.9))
     return found, selections
 
 
 def test_every_sampler_is_run_or_listed_with_the_reason(outcome):
     result, _ = outcome
-    assert list(result["samplers"]) == ["ccnet_head", "perplexity_low"]
+    assert list(result["samplers"]) == ["ccnet_head", "perplexity_low", "quad"]
     assert result["not_run"] == {"ask_llm_top": "the bundle lacks the measure p_yes"}
-    assert result["broken"] == {}  # though ccnet_head leaves most of the larger budget
+    # ccnet_head leaves most of the larger budget, and quad what it has no block for
+    assert result["broken"] == {}
 
 
 def test_what_is_stored_is_what_the_sampler_buys(outcome):

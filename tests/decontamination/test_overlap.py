@@ -92,32 +92,29 @@ def twin(
     most = template_examples or len(examples) * 3
 
     def judge(part, words, texts):
-        def counts(n):
-            seen = Counter(gram for text in texts for gram in set(grams(text, n)))
-            return {
-                gram
-                for gram, times in seen.items()
-                if times <= most and (texts is plain or 2 * gram.count("0") < n)
-            }
+        seen = Counter(gram for text in texts for gram in set(grams(text, ngram)))
+        template = {gram for gram, times in seen.items() if times > most}
+        ours = {gram for gram in seen if texts is plain or 2 * gram.count("0") < ngram} - template
+        theirs = set(grams(words, ngram))
 
-        ours, theirs = counts(ngram), set(grams(words, ngram))
-        covered, countable = set(), set()
-        for i, gram in enumerate(grams(part, ngram)):
-            if gram in ours:
-                countable |= set(range(i, i + ngram))
-                if gram in theirs:
-                    covered |= set(range(i, i + ngram))
+        def inside(some):
+            where = [i for i, gram in enumerate(grams(part, ngram)) if gram in some]
+            return {j for i in where for j in range(i, i + ngram)}
+
+        countable = inside(ours) - inside(template)
+        covered = inside(ours & theirs) - inside(template)
         share = round(len(covered) / len(countable), 6) if countable else 0.0
         if not countable and texts is plain and occurs(part, words):
             return "exact_match", 1.0
-        has_run = long_ngram is not None and bool(
-            set(grams(part, long_ngram)) & set(grams(words, long_ngram)) & counts(long_ngram)
+        has_run = long_ngram is not None and any(
+            set(grams(run, ngram)) <= ours
+            for run in set(grams(part, long_ngram)) & set(grams(words, long_ngram))
         )
         if share == 1 and occurs(part, words):
             return "exact_match", 1.0
         if share >= overlap and share > 0:
             return "ngram_overlap", share
-        return ("long_overlap", share) if has_run and share > 0 else None
+        return ("long_overlap", share) if has_run else None
 
     found = {}
     for document_id, text in documents.items():
@@ -167,6 +164,7 @@ def twin(
     [
         (20, ("test", "1", "exact_match", 1.0)),
         (13, ("test", "1", "ngram_overlap", 0.65)),
+        (11, ("test", "1", "ngram_overlap", 0.55)),
         (10, ("test", "1", "ngram_overlap", 0.5)),
         (9, None),  # 9 of 20 words
         (7, None),  # no 8-gram at all
@@ -185,6 +183,14 @@ def test_two_runs_add_up_and_overlapping_ones_are_counted_once():
     overlapping = f"{' '.join(E20[:8])} and {' '.join(E20[3:11])}"
     assert drops(find({"d": overlapping}, [one(TEXT20)])) == {
         "d": ("test", "1", "ngram_overlap", 0.55)  # 11 of 20
+    }
+
+
+def test_a_phrase_that_an_example_repeats_covers_it_wherever_it_stands():
+    phrase = " ".join(E20[:8])
+    example = one(" ".join([phrase] * 4))
+    assert drops(find({"d": f"{NOISE} {phrase} {NOISE}"}, [example], long_ngram=None)) == {
+        "d": ("test", "1", "ngram_overlap", 1.0)
     }
 
 
@@ -258,6 +264,14 @@ SHORT = "what is the capital of france"
         (one(f"{TEXT20} yes", cut=len(TEXT20)), "yes", False),
         (one(f"why {TEXT20}", cut=3), f"{NOISE} {TEXT20}", True),  # a long answer alone
         (one("a b c d e f g h", cut=7), f"{NOISE} a b c d e f g h", True),  # long together
+        (
+            one("capital city of france paris", cut=22),
+            f"In Paris {NOISE} capital city of france",
+            True,
+        ),
+        (one("capital city of it rome", cut=18), f"In Paris {NOISE} capital city of it", False),
+        (one("who? nobody.", cut=4), "Who? Nobody!", True),  # 2 words: both are all of it
+        (one("who? nobody.", cut=4), "Who? Nobody but us!", False),
         (one("\u2603"), "\u2603 ", True),
         (one("\u2603"), "\u2603 snow", False),
         (one("? seven words that say something rather short", cut=1), "Seven, words!", False),
@@ -295,8 +309,11 @@ def test_a_template_of_many_examples_counts_only_as_long_as_it_is_not_called_one
     assert set(drops(find(pool, examples))) == {"same template", "leak"}
     assert drops(find(pool, examples[:4], template_examples=3)) == {
         "leak": ("test", "2", "exact_match", 1.0),
-        "question": ("test", "2", "ngram_overlap", round(8 / 15, 6)),  # 7 template words border it
+        "question": ("test", "2", "ngram_overlap", 1.0),
     }
+    # a word that borders the template makes neither a run nor half of the 8 own words
+    border = f"{template} q2aa {NOISE}"
+    assert drops(find({"d": border}, examples[:4], template_examples=3)) == {}
     # an example that is nothing but the template still may not stand anywhere word for word
     assert drops(find(pool, examples, template_examples=3))["same template"] == (
         "test",
@@ -304,6 +321,46 @@ def test_a_template_of_many_examples_counts_only_as_long_as_it_is_not_called_one
         "exact_match",
         1.0,
     )
+
+
+def test_what_many_examples_share_and_what_one_has_alone_add_up():
+    opening = " ".join(numbered("t", 0, 10))
+    examples = [
+        one(f"{opening} {' '.join(numbered(f'own{chr(97 + n % 26)}{n // 26}', 0, 10))}", f"{n:03d}")
+        for n in range(90)
+    ]
+    own = examples[30].text.split()[10:18]
+    pool = {"both": f"{opening} {NOISE} {' '.join(own)}", "opening": f"{opening} {NOISE}"}
+    result = find(pool, examples)
+    assert drops(result) == {
+        "both": ("test", "030", "ngram_overlap", 0.9),  # 10 + 8 of 20 words
+        "opening": ("test", "000", "ngram_overlap", 0.5),
+    }
+    assert result.sets[0].n_examples_found == 90
+
+
+def test_runs_that_many_examples_share_are_told_apart():
+    examples = [
+        one(
+            " ".join(numbered(f"{of}", 0, 13) + numbered(f"own{of}{chr(97 + n % 26)}{n}", 0, 60)),
+            f"{n:03d}",
+            of,
+        )
+        for of in ("left", "right")
+        for n in range(70)
+    ]
+    pool = {of: f"{NOISE} {' '.join(numbered(of, 0, 13))}" for of in ("left", "right")}
+    found = drops(find(pool, examples))
+    assert {key: row[:3] for key, row in found.items()} == {
+        of: (of, "000", "long_overlap") for of in ("left", "right")
+    }
+
+
+def test_a_pair_of_two_short_parts_is_one_long_part():
+    example = one(" ".join(E20[:12]), cut=len(" ".join(E20[:6])))
+    assert drops(find({"d": f"{NOISE} {' '.join(E20[2:10])}"}, [example])) == {
+        "d": ("test", "1", "ngram_overlap", 0.666667)  # 8 of 12 words, across the seam
+    }
 
 
 def test_a_text_shared_by_many_examples_is_no_template_if_the_examples_are_equal():
@@ -328,6 +385,13 @@ def test_the_summary_counts_every_set_that_a_document_repeats():
     ] == [("x", 1, 3, 1, 1), ("y", 3, 3 + 5, 2, 2)]
     assert (result.frequent[0].n_documents, result.frequent[0].words) == (2, b.rsplit(" ", 4)[0])
     assert len(result.frequent) == 8
+
+
+def test_a_document_counts_for_the_set_of_a_long_and_that_of_a_short_example():
+    examples = [one(TEXT20, "1", "b"), one(SHORT, "1", "a"), one(SHORT, "1", "c")]
+    result = find({"d": f"{SHORT} {TEXT20}"}, examples)
+    assert drops(result) == {"d": ("a", "1", "exact_match", 1.0)}
+    assert [(each.n_documents, each.n_examples_found) for each in result.sets] == [(1, 1)] * 3
 
 
 def test_the_digest_of_a_set_knows_its_texts_and_neither_ids_nor_order():
@@ -486,10 +550,14 @@ rules = st.fixed_dictionaries(
 
 
 @hypothesis_settings(max_examples=150)
-@given(leaky_pools(), rules, st.sampled_from([2, 64]))
-def test_the_result_is_that_of_comparing_every_pair(drawn, rule, hash_bits):
+@given(leaky_pools(), rules, st.sampled_from([2, 64]), st.sampled_from([(0, 0), (1, 9), (64, 99)]))
+def test_the_result_is_that_of_comparing_every_pair(drawn, rule, hash_bits, memory):
     examples, pool = drawn
-    assert drops(find(pool, examples, hash_bits=hash_bits, **rule)) == twin(pool, examples, **rule)
+    with pytest.MonkeyPatch.context() as patched:  # what is common, and what is remembered
+        for name, value in zip(("_COMMON_PARTS", "_REMEMBERED_NUMBERS"), memory, strict=True):
+            patched.setattr(f"databourse.decontamination.part_matches.{name}", value)
+        found = drops(find(pool, examples, hash_bits=hash_bits, **rule))
+    assert found == twin(pool, examples, **rule)
 
 
 def cut_between_words(example):

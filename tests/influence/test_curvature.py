@@ -192,6 +192,8 @@ def test_gradients_of_other_layers_are_refused_by_name(curvature):
 
     with pytest.raises(InputError, match=r"missing \['down'\], unknown \['head'\]"):
         curvature.ihvp(gradients)
+    with pytest.raises(InputError, match=r"missing \[\], unknown \['head'\]"):
+        curvature.ihvp({**_vectors(), "head": np.ones((2, 2))})
 
 
 def test_gradients_that_lie_the_other_way_round_are_refused(curvature):

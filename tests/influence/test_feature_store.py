@@ -36,6 +36,7 @@ from databourse.influence.layers import tracked_layers
 from databourse.influence.per_example import gradient_features
 from databourse.influence.projections import Projection
 from databourse.influence.weighted_documents import whole_documents
+from databourse.manifests.seals import seal, unseal
 
 _PROJECTION = Projection(kind="two_sided", seed=3, size=3)
 _N, _BATCH = 23, 5
@@ -208,6 +209,15 @@ def test_one_changed_bit_is_found_and_its_file_named(fill, ids, name, offset):
             read()
     with pytest.raises(IntegrityError):
         feature_writer(folder, manifest, ids)
+
+
+def test_scales_that_were_exchanged_whole_are_found(fill):
+    folder, manifest = fill(precision="float16")
+    content = unseal((folder / SCALES_FILE).read_bytes())
+    content["scales"] = [2 * each for each in content["scales"]]
+    (folder / SCALES_FILE).write_bytes(seal(content))
+    with pytest.raises(IntegrityError, match="rows 0 to 4"):
+        read_features(folder, expected=manifest).verify()
 
 
 @pytest.mark.parametrize("name", [MANIFEST_FILE, IDS_FILE])

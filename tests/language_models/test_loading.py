@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,3 +157,18 @@ def test_names_and_devices_that_are_nothing_are_refused(folder, tmp_path):
         load_language_model("./bare", root=tmp_path)
     with pytest.raises(ConfigError, match="device 'nonsense'"):
         load_language_model(str(folder), device="nonsense")
+
+
+def test_models_that_are_loaded_at_once_have_all_their_weights(tmp_path, trained):
+    folders = []
+    for number in range(4):
+        folders.append(tmp_path / f"copy-{number}")
+        save_trained_model(trained, folders[-1])
+    torch = pytest.importorskip("torch")
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            loaded = list(pool.map(load_trained_model, folders))
+            expected = trained.model.module.state_dict()
+            for each in loaded:
+                found = each.model.module.state_dict()
+                assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from databourse.config import RefreshConfig
+from databourse.config import DeduplicateConfig, RefreshConfig
 from databourse.config_sources import DecontaminateConfig
 from databourse.decontamination.protected import ProtectedText
 from databourse.decontamination.removed_share import DecontaminationError
@@ -13,7 +13,12 @@ from databourse.errors import InputError
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.decontamination import decontaminate, protected_examples
-from databourse.refresh.deduplication import count_tokens, drop_exact_duplicates, take_snapshot
+from databourse.refresh.deduplication import (
+    count_tokens,
+    drop_exact_duplicates,
+    drop_near_duplicates,
+    take_snapshot,
+)
 from databourse.refresh.examples import read_examples
 from databourse.tokenization import load_tokenizer
 
@@ -122,12 +127,21 @@ def test_a_stage_that_is_tried_again_decides_the_same_and_spares_other_runs(pool
     assert query("select count(*) from decisions where run_id = 'run'") == [(1,)]
 
 
-def test_documents_that_were_dropped_before_are_not_decided_on_twice(pool, drop, query):
-    pool([*CLEAN, LEAKED, LEAKED])
+def test_documents_that_were_dropped_before_are_not_decided_on_twice(pool, drop, query, warehouse):
+    pool([*CLEAN, LEAKED, f"{LEAKED} again", LEAKED])
+    drop_near_duplicates(
+        warehouse,
+        DeduplicateConfig(),
+        run_id="run",
+        root_seed=1,
+        batch_documents=10,
+        advance=silent,
+    )
     assert drop().n_documents == 5
-    assert query("select reason from decisions order by locator") == [
-        ("exact_match",),
-        ("exact_duplicate",),
+    assert query("select locator, reason from decisions order by locator") == [
+        ("rows.jsonl#4", "near_duplicate"),
+        ("rows.jsonl#5", "exact_match"),
+        ("rows.jsonl#6", "exact_duplicate"),
     ]
 
 

@@ -18,9 +18,10 @@ from databourse.topics import topics_from_names
 
 # what these buy next depends on what they bought, so another budget is another order
 STEP_BY_STEP = {"k_center"} | {each for each in SAMPLERS if each.startswith("facility_location")}
-STEP_BY_STEP |= {"market_diverse"}
-# these draw a set and walk no order at all
+STEP_BY_STEP |= {"market_diverse", "d2_pruning", "d2_pruning_perplexity"}
+# these draw a set and walk no order at all, or end where their rules say so
 DRAWN = {each for each in SAMPLERS if each.startswith("density_")} | {"market_sampled"}
+DRAWN |= {"quad", "quad_kmeans"}
 
 BY_MEASURES = ("age:bottom", "age:middle", "age:top", "z_score_sum:age,-2*height")
 every_sampler = pytest.mark.parametrize("name", [*sampler_names(), *BY_MEASURES])
@@ -44,6 +45,7 @@ def pool_of(name, n, rng, *, most=50, ties=False, value=None):
         "labels": np.array(names, dtype=np.object_),
         "texts": lambda: iter([[f"text {i % 7} of the pool" for i in range(n)]]),
         "signals": {name: values().astype(np.float64) for name in ("rarity", "length")},
+        "influence_of": lambda positions: np.sin(positions.astype(np.float64)),
         "targets": [
             TargetSet(
                 name="task",
@@ -249,12 +251,13 @@ def test_a_document_without_a_measure_is_never_bought_and_changes_no_choice(name
     for each, values in full.measures.items():
         lacking[each] = values.copy()
         lacking[each][rng.integers(0, 60, 8)] = np.nan
-    holes = Candidates(document_ids=full.document_ids, costs=full.costs, measures=lacking)
+    holes = dataclasses.replace(full, measures=lacking)
     complete = np.flatnonzero(~np.isnan(list(lacking.values())).any(axis=0))
     alone = Candidates(
         document_ids=[full.document_ids[i] for i in complete],
         costs=full.costs[complete],
         measures={each: values[complete] for each, values in lacking.items()},
+        embeddings=None if full.embeddings is None else full.embeddings[complete],
     )
     for budget in (100, int(full.costs.sum())):
         found = sample(sampler_spec(name), holes, budget, rng=np.random.default_rng(4))

@@ -44,7 +44,7 @@ from databourse.ask_llm.prompt import (
 from databourse.ask_llm.results import Cost, Interval, QualityScore
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
 from databourse.encoders.model_files import least_limit
-from databourse.encoders.silence import without_loading_bar
+from databourse.encoders.silence import one_quiet_load
 from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError, first_line
 from databourse.progress import ProgressReport, silent
 
@@ -523,7 +523,7 @@ def _load_model(
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise ConfigError(f"device {device!r} cannot be used: {first_line(error)}") from error
     try:
-        with without_loading_bar():
+        with one_quiet_load():
             model, loading = heads[kind].from_pretrained(
                 str(folder),
                 use_safetensors=True,

@@ -34,6 +34,7 @@ class NgramIndex:
         words: int32, all texts one after the other.
         starts: int64, shape (n_texts + 1,); text i is words[starts[i]:starts[i + 1]].
         numbers: int64, number of the n-gram that begins at each word; -1 too near its text's end.
+        firsts: int64, shape (n_ngrams,), where each n-gram begins first.
         n_texts: int64, shape (n_ngrams,), different texts that hold each n-gram.
     """
 
@@ -81,14 +82,14 @@ class NgramIndex:
 
     def words_of(self, number: int) -> list[int]:
         """Return the words of an n-gram."""
-        first = int(self._first[number])
+        first = int(self.firsts[number])
         return cast("list[int]", self.words[first : first + self.ngram].tolist())
 
     def times(self, word: int) -> IntArray:
         """Return how often each n-gram has a word, shape (n_ngrams,)."""
         times = np.zeros(len(self), dtype=np.int64)
         for offset in range(self.ngram):
-            times += self.words[self._first + offset] == word
+            times += self.words[self.firsts + offset] == word
         return times
 
     def most_frequent(self, counts: IntArray, *, at_most: int) -> list[int]:
@@ -99,7 +100,7 @@ class NgramIndex:
             at_most: n-grams.
         """
         found = np.flatnonzero(counts > 0)
-        order = np.lexsort((self._first[found], -counts[found]))[:at_most]
+        order = np.lexsort((self.firsts[found], -counts[found]))[:at_most]
         return cast("list[int]", found[order].tolist())
 
     def occurrences(self, numbers: IntArray) -> IntArray:
@@ -140,7 +141,7 @@ class NgramIndex:
             is_inside = candidates < len(self)
             is_inside[is_inside] = self._hashes[candidates[is_inside]] == hashes[left[is_inside]]
             left, candidates = left[is_inside], candidates[is_inside]
-            is_equal = self._equal(stream, positions[left], self._first[candidates])
+            is_equal = self._equal(stream, positions[left], self.firsts[candidates])
             found[left[is_equal]] = candidates[is_equal]
             left, candidates = left[~is_equal], candidates[~is_equal] + 1
         return positions[found >= 0], found[found >= 0]
@@ -170,7 +171,7 @@ class NgramIndex:
         hashes = self._hash(self.words, places[first])
         order = np.argsort(hashes, kind="stable")
         self._hashes: npt.NDArray[np.uint64] = hashes[order]
-        self._first: IntArray = places[first][order]
+        self.firsts: IntArray = places[first][order]
         number_of = np.empty(len(order), dtype=np.int64)
         number_of[order] = np.arange(len(order))
         self.numbers: IntArray = np.full(len(self.words), -1, dtype=np.int64)

@@ -5,21 +5,22 @@ RECONSTRUCTION: no paper has this rule. It joins what several do (n-grams of 8 w
 clause can be tested, and drops the whole document, never a piece of it.
 
 Notation: e = a long part of an example (`protected.py`), d = a document, n = `ngram`.
-overlap(e, d) = words of e inside an n-gram that d has too / words of e inside any n-gram that
-counts. d is dropped for e if
+overlap(e, d) = words of e inside an n-gram that d has too / words of e inside any n-gram, where
+only n-grams that count are looked at, and words inside a template are left out above and below.
+d is dropped for e if
 
     exact_match          e stands in d word for word
     ngram_overlap        overlap(e, d) >= `overlap`
-    long_overlap         e and d share a run of `long_ngram` words, and an n-gram, that count
+    long_overlap         e and d share a run of `long_ngram` words whose n-grams all count
     same_but_numbers     the last two, once every number of both is the same word
 
-and by exact_match also for a short example, as `protected.py` says. Numbers are masked only for
-documents that the words as they are do not drop, and an n-gram or run that is half numbers or more
-does not count then: chains of sums are all alike. With `template_examples`, an n-gram (or run) of
-more than so many different parts is the template of their set and does not count (parts that only
-differ in numbers are different parts); a part of nothing else still counts where it stands word for
-word, numbers included. How often an n-gram is in the *pool* never matters: then a document could be
-saved by adding others.
+and by exact_match also for a short example, as `protected.py` says.
+
+Numbers are masked only for documents that the words as they are do not drop, and an n-gram that is
+half numbers or more does not count then: chains of sums are all alike. With `template_examples`, an
+n-gram of more than so many different parts is a template and does not count (parts that only differ
+in numbers are different parts); a part of nothing else still counts where it stands word for word.
+How often an n-gram is in the *pool* never matters: then a document could be saved by adding others.
 
 What is dropped depends on the document and the protected texts alone: not on other documents,
 their order or batches. One row names the example: exact matches first, then the largest overlap,
@@ -108,7 +109,7 @@ class Contamination:
 
     Attributes:
         documents: one row per dropped document in order of document_id: document_id, set and
-            example_id of the example that it is dropped for, reason, overlap in (0, 1] to 6
+            example_id of the example that it is dropped for, reason, overlap in [0, 1] to 6
             decimals.
         n_documents: documents that came in.
         sets: in order of name.

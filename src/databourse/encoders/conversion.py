@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from databourse.digests import digest_of, file_sha256
-from databourse.encoders.silence import without_loading_bar, without_tracing_notes
+from databourse.encoders.silence import one_quiet_load, without_tracing_notes
 from databourse.errors import MissingExtraError
 
 CONVERSION_REVISION = 1
@@ -115,7 +115,7 @@ def _replace_folder(made: Path, target: Path, old: Path) -> None:
 
 def _convert(folder: Path, model_file: Path) -> None:
     openvino = import_openvino()
-    with without_loading_bar(), without_tracing_notes():
+    with one_quiet_load(), without_tracing_notes():
         module, example = _traceable(folder)
         converted = openvino.convert_model(module, example_input=example)
         openvino.save_model(converted, str(model_file), compress_to_fp16=False)

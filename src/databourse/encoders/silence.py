@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_LOADING = threading.RLock()
+
 
 @contextmanager
-def without_loading_bar() -> Iterator[None]:
-    """Hide the bar that transformers draws while it reads weights."""
-    from transformers.utils import logging as transformers_logging
+def one_quiet_load() -> Iterator[None]:
+    """Let one thread at a time read weights, without the bar that transformers draws meanwhile.
 
-    switches: Any = transformers_logging
-    had_bar = switches.is_progress_bar_enabled()
-    switches.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if had_bar:
-            switches.enable_progress_bar()
+    transformers imports its parts and switches torch's defaults as it loads, for all threads: two
+    loads at once may leave a model without weights that its file has.
+    """
+    with _LOADING:
+        from transformers.utils import logging as transformers_logging
+
+        switches: Any = transformers_logging
+        had_bar = switches.is_progress_bar_enabled()
+        switches.disable_progress_bar()
+        try:
+            yield
+        finally:
+            if had_bar:
+                switches.enable_progress_bar()
 
 
 @contextmanager

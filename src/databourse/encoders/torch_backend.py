@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from databourse.encoders.encoder import BatchPlan, TokenEncoder, check_threads
 from databourse.encoders.model_files import files_digest
-from databourse.encoders.silence import without_loading_bar
+from databourse.encoders.silence import one_quiet_load
 from databourse.errors import ConfigError, InputError, MissingExtraError
 
 CONFIG_PATTERNS = ("*.json", "*.txt", "*.model")
@@ -170,7 +170,7 @@ def _load_model(folder: Path, device: str) -> tuple[Any, Any]:
         raise MissingExtraError(str(error.name), "pipeline", "encoders through torch") from error
     usable = _checked_device(torch, device)
     try:
-        with without_loading_bar():
+        with one_quiet_load():
             model = sentence_transformers.SentenceTransformer(
                 str(folder),
                 device=usable,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from databourse.encoders.encoder import Batch, BatchPlan, check_threads, padded, plan_batches
 from databourse.encoders.locations import HubId, fetch, locate
 from databourse.encoders.model_files import least_limit, on_device
-from databourse.encoders.silence import without_loading_bar
+from databourse.encoders.silence import one_quiet_load
 from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
 from databourse.errors import ConfigError, InputError, IntegrityError, MissingExtraError, first_line
 from databourse.language_models.loading import folder_fingerprint
@@ -338,7 +338,7 @@ def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
     safe = {"trust_remote_code": False, "local_files_only": True}
     head: Any = transformers.AutoModelForSequenceClassification
     try:
-        with without_loading_bar():
+        with one_quiet_load():
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(folder), **safe)
             model, loading = head.from_pretrained(
                 str(folder),

@@ -18,7 +18,7 @@ from typing import Any
 from databourse.digests import canonical_json, digest_of
 from databourse.encoders.locations import HubId, fetch, locate
 from databourse.encoders.model_files import files_digest, on_device
-from databourse.encoders.silence import without_loading_bar
+from databourse.encoders.silence import one_quiet_load
 from databourse.encoders.torch_backend import MODEL_PATTERNS, check_model_folder
 from databourse.errors import ConfigError, IntegrityError, MissingExtraError, first_line
 from databourse.language_models.int8 import in_int8
@@ -147,7 +147,7 @@ def save_trained_model(trained: TrainedModel, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     module: Any = trained.model.module
-    with without_loading_bar():
+    with one_quiet_load():
         module.save_pretrained(str(folder))
     (folder / TOKENIZER_FILE).write_text(trained.model.tokenizer.to_json(), encoding="utf-8")
     record = {
@@ -259,7 +259,7 @@ def _read_module(folder: Path, device: str) -> Any:  # noqa: ANN401 - transforme
     except ImportError as error:
         raise MissingExtraError("transformers", "pipeline", "language models") from error
     try:
-        with without_loading_bar():
+        with one_quiet_load():
             automatic: Any = transformers.AutoModelForCausalLM
             module, report = automatic.from_pretrained(
                 str(folder),

@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from databourse.errors import IntegrityError
+from databourse.influence.dsdm import dsdm_values
+from databourse.influence.pool_gradients import trak_by_target
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.past_runs import PastRun
 from databourse.refresh.settings import all_needs, trader_weights
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.refresh.snapshot_inputs import snapshot_inputs
+from databourse.samplers.dsdm import DSDM
 from databourse.samplers.interface import Candidates
 from databourse.samplers.ranked import MEAN_TOKEN_LOSS, P_YES
 from databourse.samplers.within import GENERATIVE, INFORMATION, SEMANTIC
@@ -22,19 +25,21 @@ from databourse.selection.greedy import FloatArray, costs_within
 from databourse.signals.inputs import SignalInputs
 from databourse.signals.registry import parse_signal
 from databourse.signals.specification import Need
+from databourse.signals.trak import TrakParameters
 from databourse.warehouse.store import Warehouse
 
 _ALWAYS: frozenset[Need] = frozenset({"embeddings", "topics"})
-_IF_STORED: frozenset[Need] = frozenset({"text_losses", "generations", "answers", "targets"})
+_IF_STORED: frozenset[Need] = frozenset({"text_losses", "generations", "answers", "gradients"})
 
 
 def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Candidates:
     """Return the documents of a finished refresh with all that samplers may ask for.
 
-    Measures are plain: `mean_token_loss`, `generative_entropy`, `semantic_entropy` and `p_yes`
-    where a signal of the refresh had them made, `information_entropy`, and every signal of the
-    refresh by its name, larger is more useful, unless a plain measure has that name. Texts stay in
-    memory, as the warehouse may be closed by then.
+    Measures are plain: `mean_token_loss`, `generative_entropy`, `semantic_entropy`, `p_yes` and
+    `dsdm` where a signal of the refresh had them made, `information_entropy`, and every signal of
+    the refresh by its name, larger is more useful, unless a plain measure has that name. Influence
+    on the targets is measured on demand where the refresh trained language models, as long as the
+    warehouse is open; nothing else reads it then.
 
     Args:
         warehouse: of the refresh.
@@ -48,6 +53,9 @@ def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Can
     documents = snapshot_documents(warehouse, run_id=past.run_id, snapshot_id=ids.snapshot_id)
     of_past = RunContext(past.run_id, run.pool, run.root, run.config)
     needs = _ALWAYS | (all_needs(run.config) & _IF_STORED)
+    if ids.targets_id is not None:
+        needs |= {"targets"}
+        needs |= {"influence_of"} if ids.models.trained else set()
     inputs = snapshot_inputs(warehouse, of_past, ids, documents, needs=needs, advance=silent)
     texts = [text for batch in inputs.texts() for text in batch] if inputs.texts else []
     signals = _signals(warehouse, past, documents)
@@ -62,6 +70,7 @@ def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Can
         labels=inputs.labels,
         texts=_batches(texts),
         targets=inputs.targets,
+        influence_of=inputs.influence_of,
         signals=signals,
         weights=trader_weights(run.config),
     )
@@ -105,6 +114,11 @@ def _measures(
         found[GENERATIVE] = inputs.text_losses.mean_entropies
     if inputs.generations is not None:
         found[SEMANTIC] = _plain(SEMANTIC, plain, prefer="high")
+    if inputs.gradients is not None and inputs.tokens is not None:
+        by_target = trak_by_target(
+            inputs.gradients, n_documents=inputs.n_documents, damping=TrakParameters().damping
+        )
+        found[DSDM] = dsdm_values(by_target, inputs.tokens, mix="z_scored", per="token")
     if inputs.answers is not None:
         found[P_YES] = inputs.answers.p_yes
     return {name: np.asarray(values, dtype=np.float64) for name, values in found.items()}

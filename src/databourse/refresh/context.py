@@ -42,6 +42,7 @@ class ModelIds:
         trained: fingerprints of the reference models, by fold; none if another model scores.
         losses: under which ids token losses are stored, by fold; one id if there are no folds.
         generations: likewise of sampled generations.
+        gradients: folders of features of gradients, by fold.
         scorer: who answered about quality.
         unanswered: digest of the documents about which it did not.
     """
@@ -49,6 +50,7 @@ class ModelIds:
     trained: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     generations: tuple[str, ...] = ()
+    gradients: tuple[str, ...] = ()
     scorer: str = ""
     unanswered: str = ""
 
@@ -64,6 +66,8 @@ class SnapshotIds:
     neighbours_id: str | None
     models: ModelIds = ModelIds()
     targets_id: str | None = None
+    decontamination: str = "null"
+    """What the pool was compared with before the snapshot was taken, as JSON."""
 
 
 @dataclass(frozen=True)

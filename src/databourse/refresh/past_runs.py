@@ -64,6 +64,7 @@ def _snapshot_ids(values: Mapping[str, str]) -> SnapshotIds:
             trained=listed("trained"),
             losses=listed("losses"),
             generations=listed("generations"),
+            gradients=listed("gradients"),
             scorer=values.get("scorer", ""),
             unanswered=values.get("unanswered", ""),
         ),

@@ -171,6 +171,7 @@ def _facts(
         topics=_topics(priced, market),
         sources=_sources(priced, market),
         marginal_log_price_per_token=market.marginal_log_price_per_token,
+        decontamination=json.loads(ids.decontamination),
     )
 
 

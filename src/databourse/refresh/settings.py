@@ -86,11 +86,6 @@ def all_needs(config: RefreshConfig) -> frozenset[Need]:
     return frozenset(need for signal in configured_signals(config) for need in signal.needs)
 
 
-def embeds_targets(config: RefreshConfig) -> bool:
-    """Tell whether a signal looks at vectors of targets."""
-    return any({"targets", "embeddings"} <= each.needs for each in configured_signals(config))
-
-
 @dataclass(frozen=True)
 class ModelWork:
     """What language models must do for the signals of a config.
@@ -100,7 +95,8 @@ class ModelWork:
         scores: tokens are scored.
         generates: continuations are sampled.
         asks: a model is asked about quality.
-        derives: gradients of documents are taken.
+        derives: gradients of documents are taken, of few or of all.
+        measures: those of all documents are kept.
     """
 
     trains: bool
@@ -108,6 +104,7 @@ class ModelWork:
     generates: bool
     asks: bool
     derives: bool
+    measures: bool
 
 
 def model_work(config: RefreshConfig) -> ModelWork:
@@ -122,6 +119,7 @@ def model_work(config: RefreshConfig) -> ModelWork:
         generates=generates,
         asks="answers" in needs,
         derives=derives,
+        measures="gradients" in needs,
     )
 
 

@@ -31,8 +31,11 @@ from databourse.signals.registry import signal_id as version_of
 from databourse.signals.specification import NO_MODEL, Need
 from databourse.warehouse.store import Warehouse, append
 
-READS_MODEL: frozenset[Need] = frozenset({*PARTS, "generations", "influence_of"})
+READS_MODEL: frozenset[Need] = frozenset({*PARTS, "generations", "influence_of", "gradients"})
 """What the language model gives that is trained first where it is the reference."""
+
+DERIVES: frozenset[Need] = frozenset({"influence_of", "gradients"})
+"""What is made of gradients."""
 
 _ALL_DOCUMENTS = "-"
 """In place of the snapshot, for a signal that depends on the document alone."""
@@ -138,6 +141,7 @@ def _input_ids(
         "generations": " ".join(models.generations),
         "answers": f"{models.scorer} without {models.unanswered}",
         "targets": str(ids.targets_id),
+        "gradients": " ".join(models.gradients),
         **({"influence_of": influence_id(run, ids)} if "influence_of" in signal.needs else {}),
     }
     result: dict[str, str] = {need: known[need] for need in sorted(signal.needs) if need in known}
@@ -231,7 +235,7 @@ def _models(run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal, own: st
         *(models.losses if signal.needs & set(PARTS) else ()),
         *(models.generations if "generations" in signal.needs else ()),
         *([models.scorer] if "answers" in signal.needs else ()),
-        *(model_ids(run, models.trained) if "influence_of" in signal.needs else ()),
+        *(model_ids(run, models.trained) if signal.needs & DERIVES else ()),
     ]
     return [*read, own] if own != NO_MODEL or not read else read
 
@@ -245,6 +249,7 @@ def _model_costs(
         **{need: (models.losses, part) for need, part in PARTS.items()},
         "generations": (models.generations, NO_PART),
         "answers": ([models.scorer], NO_PART),
+        "gradients": (models.gradients, NO_PART),
     }
     every = [each.needs for each in configured_signals(run.config)]
     shares = [

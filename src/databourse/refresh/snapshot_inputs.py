@@ -15,6 +15,7 @@ from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.examples import target_sets
 from databourse.refresh.generation_sampling import stored_generations
+from databourse.refresh.gradient_features import stored_gradients
 from databourse.refresh.influence_measuring import PoolInfluence
 from databourse.refresh.neighbour_search import stored_neighbours
 from databourse.refresh.quality_questions import stored_answers
@@ -96,6 +97,11 @@ def snapshot_inputs(
         influence_of=(
             PoolInfluence(warehouse, run, ids, documents["document_id"].to_pylist())
             if "influence_of" in needs
+            else None
+        ),
+        gradients=(
+            stored_gradients(warehouse, run, ids.models.trained, ids.models.gradients)
+            if "gradients" in needs
             else None
         ),
         progress=advance,

@@ -3,8 +3,9 @@
 A sampler is a function (candidates, budget, rng) to the positions it buys, in the order of buying.
 It never spends more than the budget; it walks its own order under the skip rule, so that what does
 not fit is passed over and nothing left of that order would still fit, or it draws a set with stated
-probabilities and leaves less than the largest cost unspent; what is equal to it is ordered by
-document_id; and what it buys depends on its arguments alone.
+probabilities and leaves less than the largest cost unspent, or it ends by rules of its own that its
+module states; what is equal to it is ordered by document_id; and what it buys depends on its
+arguments alone.
 """
 
 from __future__ import annotations

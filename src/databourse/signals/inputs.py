@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from databourse.errors import InputError
+from databourse.influence.pool_gradients import CheckpointGradients
 from databourse.language_models.losses import TokenLosses
 from databourse.neighbours import Neighbours
 from databourse.progress import ProgressReport, silent
@@ -71,6 +72,7 @@ class SignalInputs:
             those of the documents.
         influence_of: measures what documents at some positions take off target loss, larger is
             better; dear, so it is asked about few.
+        gradients: features of gradients of documents and targets, by checkpoint.
         progress: told the number of documents done.
     """
 
@@ -89,6 +91,7 @@ class SignalInputs:
     answers: QualityAnswers | None = None
     targets: Sequence[TargetSet] | None = None
     influence_of: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
+    gradients: Sequence[CheckpointGradients] | None = None
     progress: ProgressReport = silent
 
     @property

@@ -37,6 +37,7 @@ SIGNALS: dict[str, str] = {
     "rarity": "databourse.signals.rarity",
     "semantic_entropy": "databourse.signals.semantic_entropy",
     "surprisal": "databourse.signals.surprisal",
+    "trak": "databourse.signals.trak",
     "uncertainty": "databourse.signals.uncertainty",
 }
 """Name of each signal and the module that defines it."""

@@ -25,6 +25,7 @@ Need = Literal[
     "answers",
     "targets",
     "influence_of",
+    "gradients",
 ]
 """A field of `SignalInputs`."""
 Scope = Literal["document", "pool"]

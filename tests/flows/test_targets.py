@@ -1,0 +1,152 @@
+"""A refresh with targets: they guide signals, and nothing of them is in the pool."""
+
+import csv
+import random
+
+import duckdb
+import pytest
+import yaml
+
+from databourse import open_manifest
+from databourse.config import load_config
+from databourse.refresh.candidates import pool_candidates
+from databourse.refresh.context import RunContext
+from databourse.refresh.past_runs import last_run
+from databourse.samplers.interface import sample
+from databourse.samplers.registry import sampler_spec
+from databourse.seeds import stage_rng
+from databourse.warehouse import hold_warehouse
+
+WORDS = {
+    "weather": ["rain", "wind", "storm", "cloud", "sun", "frost", "snow", "heat", "flood", "hail"],
+    "kitchen": ["bread", "oven", "salt", "knife", "soup", "onion", "butter", "flour", "sauce"],
+}
+
+
+def rows(n, seed):
+    draw = random.Random(seed)  # noqa: S311 - not for secrets
+    kinds = sorted(WORDS)
+    return [
+        (kind, f"note {seed}-{number} on " + " ".join(draw.choices(WORDS[kind], k=14)))
+        for number, kind in ((number, kinds[number % 2]) for number in range(n))
+    ]
+
+
+def write(path, lines):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "text"])
+        writer.writerows(lines)
+
+
+@pytest.fixture(name="config_path")
+def _config_path(tmp_path):
+    pool, targets = rows(90, 1), rows(8, 2)
+    protected = rows(3, 3)
+    # one document repeats an example with another number before it, one a protected text
+    leak = ("weather", f"seen before: {targets[1][1]} and so on")
+    write(tmp_path / "pool.csv", [*pool, leak, protected[0]])
+    write(tmp_path / "dev.csv", targets)
+    write(tmp_path / "test.csv", protected)
+    config = {
+        "pool": "notes",
+        "seed": 3,
+        "sources": [{"name": "notes", "path": "pool.csv", "text": "{text}", "label": "label"}],
+        "targets": [{"name": "dev", "path": "dev.csv", "text": "{text}", "label": "label"}],
+        "decontaminate": {"against": ["test.csv"]},
+        "deduplicate": {"near": False},
+        "encoder": "hashing",
+        "topics": {"count": 3, "smallest": 5},
+        "signals": [
+            "rarity",
+            "influence",
+            "dsir",
+            "trak",
+            {"name": "quad", "most_evaluated": 0.2},
+        ],
+        "language_model": {
+            "window_tokens": 48,
+            "overlap_tokens": 16,
+            "reference": {
+                "layers": 1,
+                "width": 16,
+                "heads": 2,
+                "context_tokens": 48,
+                "vocabulary": 300,
+                "epochs": 1,
+            },
+        },
+        "influence": {"sample_documents": 20, "gradients": {"features": 64}},
+        "budget": {"tokens": 200},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def tables(path, query):
+    with duckdb.connect(str(path.parent / "warehouse" / "bourse.duckdb"), read_only=True) as found:
+        return found.execute(query).fetchall()
+
+
+def test_nothing_of_a_target_or_of_a_protected_set_is_bought_and_the_manifest_proves_it(
+    refresh, config_path
+):
+    result = refresh(config_path)
+
+    assert result.candidates == 90
+    dropped = tables(
+        config_path,
+        "select outcome, count(*) from decisions where stage = 'decontaminate' group by 1",
+    )
+    assert dropped == [("dropped", 2)]
+    proof = open_manifest(result.path).info.decontamination
+    assert proof["dropped"] == 2
+    assert [(each["name"], each["examples"]) for each in proof["sets"]] == [
+        ("dev", 8),
+        ("protected", 3),
+    ]
+    measured = tables(config_path, "select count(*), count(distinct document_id) from influences")
+    assert 0 < measured[0][0] <= 18
+    assert measured[0][0] == measured[0][1]
+
+    again = refresh(config_path)
+
+    assert (again.published, again.manifest_id) == (False, result.manifest_id)
+    assert tables(config_path, "select count(*) from influences")[0][0] == measured[0][0]
+
+
+def test_samplers_find_in_the_warehouse_what_they_need(refresh, config_path):
+    refresh(config_path)
+    config = load_config(config_path)
+    run = RunContext("compare", config.pool, str(config_path.parent), config)
+    with hold_warehouse(run.warehouse_path, threads=1, memory_limit="200MB") as warehouse:
+        candidates = pool_candidates(warehouse, run, last_run(warehouse, "notes"))
+        assert len(candidates.document_ids) == 90
+        assert set(candidates.signals) == {"rarity", "influence", "dsir", "trak", "quad"}
+        assert set(candidates.measures) == {*candidates.signals, "information_entropy", "dsdm"}
+        assert [each.name for each in candidates.targets] == ["dev"]
+        texts = [text for batch in candidates.texts() for text in batch]
+        assert len(texts) == 90
+        for name in ("random", "market", "quad", "semdedup", "influence:top", "dsir"):
+            bought = sample(sampler_spec(name), candidates, 150, rng=stage_rng(3, name))
+            assert 0 < candidates.costs[bought].sum() <= 150
+    top = sample(sampler_spec("influence:top"), candidates, 150, rng=stage_rng(3, "top"))
+    stored = dict(
+        tables(
+            config_path,
+            "select document_id, value from signals where signal_id like 'influence:%'",
+        )
+    )
+    dearest = max(stored, key=lambda each: (stored[each], each))
+    assert stored[candidates.document_ids[top[0]]] == stored[dearest]
+
+
+def test_a_second_target_changes_what_depends_on_targets_alone(refresh, config_path):
+    refresh(config_path)
+    before = dict(tables(config_path, "select signal, signal_id from signal_versions"))
+    write(config_path.parent / "dev.csv", rows(8, 9))
+    refresh(config_path)
+    after = tables(config_path, "select signal, signal_id from signal_versions")
+    changed = {signal for signal, signal_id in after if signal_id not in before.values()}
+    assert changed == {"influence", "dsir", "trak", "quad"}
