@@ -14,6 +14,7 @@ import typer
 
 from databourse import __version__
 from databourse.errors import ConfigError, DatabourseError
+from flows.attribution_command import attribution
 from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
@@ -64,6 +65,9 @@ app.command(
     epilog="Example: databourse price databourse.yaml --budget-tokens 30000 --without rarity"
 )(price)
 app.command(epilog="Example: databourse explain databourse.yaml 3f9a1c07")(explain)
+app.command(epilog="Example: databourse attribution databourse.yaml --proxy linear --subsets 100")(
+    attribution
+)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
 SetOption = Annotated[

@@ -13,13 +13,12 @@ _STAGES: dict[ExampleKind, str] = {"target": "read targets", "protected": "read 
 
 @stage_task("read_examples-{kind}")
 def read_examples(run: RunContext, kind: ExampleKind) -> StageReport:
-    """Read what is new; one row of `arrivals` or `quarantine` per row, but of no source."""
+    """Read what is new; one row of `arrivals` per row, but of no source."""
 
     def work(advance: ProgressReport) -> StageReport:
         warehouse = run.open_warehouse()
-        rows, rejected = read(warehouse, run, kind=kind, advance=advance)
-        note = f"{rejected:,} rows in quarantine" if rejected else ""
+        rows = read(warehouse, run, kind=kind, advance=advance)
         values = {"targets_id": targets_id(warehouse, run.run_id)} if kind == "target" else {}
-        return StageReport(_STAGES[kind], rows, rows - rejected, note, values=values)
+        return StageReport(_STAGES[kind], rows, rows, values=values)
 
     return timed_stage(_STAGES[kind], work)

@@ -10,6 +10,7 @@ from decisions
 where
     run_id = $run_id
     and outcome = 'dropped'
+    and stage in ('exact_dedup', 'near_dedup')
     and representative_id is not null
 group by source, representative_id
 order by source asc, dropped_rows desc, representative_id asc

@@ -9,10 +9,10 @@ from databourse.config import RefreshConfig, load_config
 from databourse.errors import ConfigError, SourceError
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
+from databourse.refresh.decontamination import protected_examples
 from databourse.refresh.examples import (
     embed_targets,
     protected_sections,
-    protected_texts,
     read_examples,
     target_sets,
     targets_id,
@@ -57,7 +57,7 @@ def run(tmp_path, warehouse):
 
 
 def test_examples_come_in_the_order_of_the_config_then_of_their_ids_once_each(run, warehouse):
-    assert read_examples(warehouse, run, kind="target", advance=silent) == (4, 0)
+    assert read_examples(warehouse, run, kind="target", advance=silent) == 4
     qa, plain = target_sets(warehouse, run, encoder_id=None)
     assert (qa.name, plain.name) == ("qa", "plain")
     assert sorted(qa.texts) == ["one and one?\ntwo", "two and two?\nfour"]
@@ -108,15 +108,21 @@ def test_a_set_without_one_example_is_refused_with_the_reason(run, warehouse, tm
         read_examples(warehouse, run, kind="target", advance=silent)
 
 
+def test_a_row_that_cannot_be_read_would_not_be_protected_and_is_refused(run, warehouse, tmp_path):
+    (tmp_path / "plain.jsonl").write_text('{"text": "good"}\n{"text": \n', encoding="utf-8")
+    with pytest.raises(SourceError, match=r"target 'plain' has 1 of 2 rows that cannot be read"):
+        read_examples(warehouse, run, kind="target", advance=silent)
+
+
 def test_a_protected_path_alone_is_read_as_the_first_source_is(tmp_path, warehouse):
     write(tmp_path / "test.jsonl", [{"text": "keep me out"}])
     config = config_of(warehouse=str(warehouse.root), decontaminate={"against": "test.jsonl"})
     (section,) = protected_sections(config)
     assert (section.name, section.path, section.text) == ("protected", ("test.jsonl",), "{text}")
     run = RunContext("run-1", "p", str(tmp_path), config)
-    assert read_examples(warehouse, run, kind="protected", advance=silent) == (1, 0)
-    ((name, texts),) = protected_texts(warehouse, run)
-    assert (name, texts["text"].to_pylist()) == ("protected", ["keep me out"])
+    assert read_examples(warehouse, run, kind="protected", advance=silent) == 1
+    (found,) = protected_examples(warehouse, run.run_id, batch_documents=10)
+    assert (found.set_name, found.text) == ("protected", "keep me out")
 
 
 def test_a_protected_path_without_a_source_of_files_is_refused():
@@ -129,7 +135,8 @@ def test_a_protected_path_without_a_source_of_files_is_refused():
 
 def test_protected_texts_are_those_of_targets_too(run, warehouse):
     read_examples(warehouse, run, kind="target", advance=silent)
-    assert [name for name, _ in protected_texts(warehouse, run)] == ["qa", "plain"]
+    found = protected_examples(warehouse, run.run_id, batch_documents=10)
+    assert sorted(each.set_name for each in found) == ["plain", "qa", "qa"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,10 @@ from __future__ import annotations
 _WORDS = {
     "exact_duplicate": "the same text came in another row, which speaks for it",
     "near_duplicate": "another document says nearly the same and stands for it",
+    "exact_match": "it is an example of a target or of a protected set",
+    "ngram_overlap": "it shares much of its wording with a protected example",
+    "long_overlap": "it shares a long run of words with a protected example",
+    "same_but_numbers": "but for its numbers it is a protected example, or shares much with one",
     "no_tokens": "the tokenizer finds no token in it",
     "bought": "the budget bought it at its price",
     "best_single": "alone it is worth more than everything else that the budget could buy",

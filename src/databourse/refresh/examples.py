@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from databourse.config import RefreshConfig
 from databourse.config_sources import FilesConfig, ProtectedConfig
 from databourse.digests import digest_of
-from databourse.errors import ConfigError, IntegrityError
+from databourse.errors import ConfigError, IntegrityError, SourceError
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext
 from databourse.refresh.embedding import embed_texts, vectors_of
@@ -61,21 +61,21 @@ def example_sections(config: RefreshConfig) -> dict[ExampleKind, tuple[FilesConf
 
 def read_examples(
     warehouse: Warehouse, run: RunContext, *, kind: ExampleKind, advance: ProgressReport
-) -> tuple[int, int]:
+) -> int:
     """Read what is new in the examples of a kind, and write down which files the run stands on.
 
     Returns:
-        Rows read in all, and rows in quarantine.
+        Rows read in all.
 
     Raises:
-        SourceError: a file cannot be read, or a set has not one example.
+        SourceError: a file or one of its rows cannot be read, or a set has not one example.
     """
     with warehouse.transaction() as cursor:
         cursor.execute(
             "delete from example_files where run_id = $run_id and kind = $kind",
             {"run_id": run.run_id, "kind": kind},
         )
-    rows = rejected = 0
+    rows = 0
     for position, section in enumerate(example_sections(run.config)[kind]):
         parts = open_configured_source(run.config, section, Path(run.root)).parts()
         found = []
@@ -99,10 +99,31 @@ def read_examples(
         refused = sum(int(each["rejected_rows"]) for each in found)
         if read == refused:
             raise nothing_read_error(warehouse, section.name, parts, n_rows=read)
+        if refused:
+            raise SourceError(_unreadable(warehouse, section, found, refused, read))
         with warehouse.transaction() as cursor:
             append(cursor, "example_files", pa.Table.from_pylist(found))
-        rows, rejected = rows + read, rejected + refused
-    return rows, rejected
+        rows += read
+    return rows
+
+
+def _unreadable(
+    warehouse: Warehouse,
+    section: FilesConfig,
+    files: Sequence[Mapping[str, object]],
+    refused: int,
+    read: int,
+) -> str:
+    """Return why a set with rows that cannot be read is refused: they would not be protected."""
+    reasons = warehouse.rows(
+        "int_rejections_counted", {"file_ids": [each["file_id"] for each in files]}
+    ).to_pylist()
+    first = reasons[0]
+    return (
+        f"{section.what} {section.name!r} has {refused:,} of {read:,} rows that cannot be read "
+        f"({first['reason']}: {first['first_detail']}), and what is not read cannot be kept out of "
+        "the pool; mend or remove them"
+    )
 
 
 def stored_examples(warehouse: Warehouse, run_id: str, kind: ExampleKind) -> pa.Table:
@@ -180,17 +201,3 @@ def _target_set(
         )
     flat = vectors["vector"].combine_chunks().flatten().to_numpy()
     return dataclasses.replace(target, embeddings=flat.reshape(len(wanted), -1))
-
-
-def protected_texts(warehouse: Warehouse, run: RunContext) -> Sequence[tuple[str, pa.Table]]:
-    """Return every set that must not be in the pool: its name, and document_id and text."""
-    sets: list[tuple[str, pa.Table]] = []
-    for kind in ("target", "protected"):
-        examples = stored_examples(warehouse, run.run_id, kind)
-        for name in dict.fromkeys(examples["name"].to_pylist()):
-            own = examples.filter(pa.compute.equal(examples["name"], name))["document_id"]
-            texts = warehouse.texts_of(
-                own.combine_chunks(), batch_documents=run.config.compute.batch_documents
-            )
-            sets.append((name, pa.concat_tables(texts)))
-    return sets

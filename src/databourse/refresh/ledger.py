@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from databourse.reports.data import Dropped, FunnelStage
 from databourse.warehouse.store import Warehouse
@@ -10,7 +11,8 @@ from databourse.warehouse.store import Warehouse
 _STAGES = (  # stage of the ledger, and what is left after it
     ("ingest", "readable rows"),
     ("exact_dedup", "distinct documents"),
-    ("near_dedup", "candidates"),
+    ("near_dedup", "unlike documents"),
+    ("decontaminate", "candidates"),
 )
 
 
@@ -38,13 +40,20 @@ def funnel(warehouse: Warehouse, run_id: str) -> tuple[FunnelStage, ...]:
     left = _read_rows(warehouse, run_id)
     stages = [FunnelStage("rows read", left, "rows")]
     dropped = dropped_by_stage(warehouse, run_id)
-    for stage, name in _STAGES:
+    for stage, name in _named_stages(dropped):
         gone = [each for each in dropped if each.stage == stage]
         left -= sum(each.count for each in gone)
         note = ", ".join(f"{each.count:,} {each.reason}" for each in gone)
         stages.append(FunnelStage(name, left, "rows" if stage == "ingest" else "documents", note))
     bought = _bought(warehouse, run_id)
     return (*stages, FunnelStage("bought", bought, "documents", f"{left - bought:,} left"))
+
+
+def _named_stages(dropped: Sequence[Dropped]) -> list[tuple[str, str]]:
+    """Return the stages and what is left after each; without the last where it dropped nothing."""
+    if any(each.stage == "decontaminate" for each in dropped):
+        return list(_STAGES)
+    return [*_STAGES[:-2], (_STAGES[-2][0], _STAGES[-1][1])]
 
 
 def _read_rows(warehouse: Warehouse, run_id: str) -> int:

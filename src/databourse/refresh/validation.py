@@ -14,6 +14,7 @@ from databourse.errors import ConfigError
 from databourse.queries import contracts_root
 from databourse.refresh.answering import check_answering
 from databourse.refresh.environment import require_pipeline
+from databourse.refresh.examples import example_sections
 from databourse.refresh.language_models import check_entailment_model, check_language_model
 from databourse.refresh.settings import configured_signals, model_work, open_configured_source
 from databourse.sources import check_source
@@ -56,6 +57,11 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
         names = check_source(open_configured_source(config, source, path.parent))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield Check("source", f"{source.name}: {names[0]}{more}")
+    for kind, sections in example_sections(config).items():
+        for section in sections:
+            names = check_source(open_configured_source(config, section, path.parent))
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield Check(kind, f"{section.name}: {names[0]}{more}")
     signals = configured_signals(config)
     yield Check("signals", ", ".join(signal.spec.name for signal in signals))
     yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))
