@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flows.tables import print_table
+from flows.terminal import flow_on_the_terminal
 
 if TYPE_CHECKING:
     from flows.check_attribution import CheckedAttribution
@@ -22,7 +22,8 @@ def attribution(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")],
     *,
     proxy: Annotated[
-        str, typer.Option(help="What is retrained: linear (labelled pools) or causal_lm.")
+        Literal["linear", "causal_lm"],
+        typer.Option(help="What is retrained: linear (labelled pools) or causal_lm."),
     ] = "causal_lm",
     subsets: Annotated[int, typer.Option(min=4, help="Random subsets of the pool.")] = 50,
     share: Annotated[float, typer.Option(help="Of the documents in each, in (0, 1).")] = 0.5,
@@ -53,33 +54,18 @@ def attribution(
 
     load_config(config, overrides or [])  # a mistake shows now, not after Prefect has started
     AttributionChoice(
-        proxy=proxy,  # type: ignore[arg-type]
+        proxy=proxy,
         subsets=subsets,
         share=share,
         seeds=seeds,
         targets_per_set=targets_per_set,
     )
-    from flows import cli
+    with flow_on_the_terminal():
+        from flows.check_attribution import check_attribution
 
-    for key, value in cli._PREFECT_ENVIRONMENT.items():  # noqa: SLF001 - one table for all commands
-        os.environ.setdefault(key, value)
-    from databourse.refresh.environment import require_pipeline
-
-    require_pipeline()
-    from rich.console import Console
-
-    from flows.display import TerminalDisplay
-
-    console = Console(stderr=True)
-    console.print("[dim]starting Prefect (a temporary server, if none runs) ...[/dim]")
-    from flows.check_attribution import check_attribution
-    from tasks.stages import set_display
-
-    with TerminalDisplay(console) as display:
-        set_display(display)
         checked = check_attribution(
             config_path=str(config.resolve()),
-            proxy=proxy,  # type: ignore[arg-type]
+            proxy=proxy,
             overrides=overrides,
             subsets=subsets,
             share=share,

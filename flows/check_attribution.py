@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,7 +98,3 @@ def check_attribution(
                 warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
             )
     return CheckedAttribution(json.loads(values["record"]), values["page"], values["results"])
-
-
-if __name__ == "__main__":
-    check_attribution(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from dataclasses import asdict
@@ -15,23 +14,15 @@ import typer
 from databourse import __version__
 from databourse.errors import ConfigError, DatabourseError
 from flows.attribution_command import attribution
+from flows.compare_command import compare
 from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
 from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
+from flows.terminal import flow_on_the_terminal
 
 if TYPE_CHECKING:
     from databourse.refresh.publication import Outcome
-
-_PREFECT_ENVIRONMENT = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal shows our own lines
-    "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",
-    "TOKENIZERS_PARALLELISM": "false",
-    "OPENBLAS_NUM_THREADS": "1",  # before numpy and faiss load: their own threads fight ours
-}
 
 
 class _App(typer.Typer):
@@ -68,6 +59,8 @@ app.command(epilog="Example: databourse explain databourse.yaml 3f9a1c07")(expla
 app.command(epilog="Example: databourse attribution databourse.yaml --proxy linear --subsets 100")(
     attribution
 )
+
+app.command(epilog="Example: databourse compare databourse.yaml --set compare.seeds=5")(compare)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
 SetOption = Annotated[
@@ -177,22 +170,9 @@ def _refresh(config_path: Path, overrides: list[str], *, as_json: bool) -> None:
     from databourse.config import load_config
 
     load_config(config_path, overrides)  # a mistake shows now, not after Prefect has started
-    for key, value in _PREFECT_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    from databourse.refresh.environment import require_pipeline
+    with flow_on_the_terminal():
+        from flows.refresh_pool import refresh_pool
 
-    require_pipeline()
-    from rich.console import Console
-
-    from flows.display import TerminalDisplay
-
-    console = Console(stderr=True)
-    console.print("[dim]starting Prefect (a temporary server, if none runs) ...[/dim]")
-    from flows.refresh_pool import refresh_pool
-    from tasks.stages import set_display
-
-    with TerminalDisplay(console) as display:
-        set_display(display)
         result = refresh_pool(config_path=str(config_path.resolve()), overrides=overrides)
     typer.echo(json.dumps(asdict(result)) if as_json else _summary(result))
 

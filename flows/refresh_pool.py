@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
-from databourse.refresh.examples import example_sections
+from databourse.refresh.examples import ExampleKind, example_sections
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.refresh.settings import (
@@ -140,8 +140,10 @@ def _read_examples(run: RunContext, stages: list[StageReport]) -> dict[str, str]
     known: dict[str, str] = {}
     if sections["target"]:
         known |= _done(stages, read_examples(run, "target")).values
-    if sections["protected"]:
-        _done(stages, read_examples(run, "protected"))
+    kept_out: tuple[ExampleKind, ...] = ("protected", "test")
+    for kind in kept_out:
+        if sections[kind]:
+            _done(stages, read_examples(run, kind))
     if any(sections.values()):
         known |= _done(stages, decontaminate(run)).values
     return known

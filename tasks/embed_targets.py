@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.examples import embed_targets as embed
-from databourse.refresh.examples import stored_examples
+from databourse.refresh.examples import embed_examples, stored_examples
 from tasks.stages import stage_task, timed_stage
 
 
@@ -16,7 +15,7 @@ def embed_targets(run: RunContext) -> StageReport:
     def work(advance: ProgressReport) -> StageReport:
         warehouse = run.open_warehouse()
         examples = stored_examples(warehouse, run.run_id, "target").num_rows
-        new = embed(warehouse, run, advance=advance)
+        new = embed_examples(warehouse, run, kind="target", advance=advance)
         return StageReport("embed targets", examples, examples, f"{new:,} new")
 
     return timed_stage("embed targets", work)

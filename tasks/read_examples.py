@@ -8,7 +8,11 @@ from databourse.refresh.examples import ExampleKind, targets_id
 from databourse.refresh.examples import read_examples as read
 from tasks.stages import stage_task, timed_stage
 
-_STAGES: dict[ExampleKind, str] = {"target": "read targets", "protected": "read protected texts"}
+_STAGES: dict[ExampleKind, str] = {
+    "target": "read targets",
+    "protected": "read protected texts",
+    "test": "read test sets",
+}
 
 
 @stage_task("read_examples-{kind}")

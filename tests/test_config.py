@@ -305,3 +305,18 @@ def test_without_market_and_selection_every_new_setting_is_off(write):
     assert (selection.method, selection.rule, selection.best_single) == ("greedy", "skip", False)
     assert (selection.diversity, selection.topic_floor, selection.source_floor) == (0, 0, 0)
     assert selection.topic_cap is selection.source_cap is None
+
+
+def test_yes_and_no_are_words_and_only_true_and_false_are_truth_values(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "pool: p\nseed: 1\nbudget: {tokens: 5}\nsignals: [length]\n"
+        "sources: [{name: s, path: f, text: '{text}'}]\n"
+        "ask_llm: {model: m, prompt: {yes: [y, yes], no: [n, No]}}\n"
+        "manifest: {include_text: false}\n"
+    )
+    config = load_config(path, ["ask_llm.prompt.no=[off]", "selection.best_single=true"])
+    assert config.ask_llm.prompt.yes == ("y", "yes")
+    assert config.ask_llm.prompt.no == ("off",)
+    assert config.manifest.include_text is False
+    assert config.selection.best_single is True

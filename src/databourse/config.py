@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from databourse.config_compare import CompareConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
@@ -306,6 +307,7 @@ class RefreshConfig(BaseSettings):
     budget: BudgetConfig
     selection: SelectionConfig = SelectionConfig()
     manifest: ManifestConfig = ManifestConfig()
+    compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
@@ -341,7 +343,11 @@ class RefreshConfig(BaseSettings):
     @model_validator(mode="after")
     def _has_distinct_example_names(self) -> Self:
         protected = [each for each in self.decontaminate.against if not isinstance(each, str)]
-        for key, sections in (("targets", self.targets), ("decontaminate.against", protected)):
+        for key, sections in (
+            ("targets", self.targets),
+            ("decontaminate.against", protected),
+            ("compare.test", self.compare.test),
+        ):
             names = [each.name for each in sections]
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
@@ -430,7 +436,20 @@ def _named(limit: float | dict[str, float] | None) -> list[str]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice: the plain loader silently keeps the last."""
+    """YAML that refuses a key written twice: the plain loader silently keeps the last.
+
+    Only true and false are truth values, as in YAML 1.2: yes and no are keys of ask_llm.prompt, and
+    words that people write into lists.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - of the base class
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag != "tag:yaml.org,2002:bool" or first in "tTfF"
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -469,7 +488,7 @@ def config_yaml(config: RefreshConfig) -> str:
 def config_digest(config: RefreshConfig) -> str:
     """Return the digest of the settings that can change a result: not resources, not places."""
     settings = config.model_dump(
-        mode="json", exclude={"compute", "warehouse", "manifests", "data_roots"}
+        mode="json", exclude={"compare", "compute", "warehouse", "manifests", "data_roots"}
     )
     return digest_of(settings)
 
@@ -567,4 +586,4 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             child = {}
         place[parent] = dict(child)
         place = place[parent]
-    place[last] = yaml.safe_load(value)
+    place[last] = yaml.load(value, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader

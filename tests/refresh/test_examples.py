@@ -11,7 +11,7 @@ from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.decontamination import protected_examples
 from databourse.refresh.examples import (
-    embed_targets,
+    embed_examples,
     protected_sections,
     read_examples,
     target_sets,
@@ -78,8 +78,8 @@ def test_targets_are_no_source_of_the_run_and_no_document_of_the_pool(run, wareh
 
 def test_examples_are_embedded_once_and_by_the_encoder_of_the_pool(run, warehouse):
     read_examples(warehouse, run, kind="target", advance=silent)
-    assert embed_targets(warehouse, run, advance=silent) == 3
-    assert embed_targets(warehouse, run, advance=silent) == 0
+    assert embed_examples(warehouse, run, kind="target", advance=silent) == 3
+    assert embed_examples(warehouse, run, kind="target", advance=silent) == 0
     encoder_id = warehouse.cursor().execute("select any_value(encoder_id) from embeddings")
     qa, _ = target_sets(warehouse, run, encoder_id=encoder_id.fetchall()[0][0])
     assert qa.embeddings.shape[0] == 2

@@ -27,7 +27,7 @@ from databourse.refresh.settings import encoder_of, open_configured_source
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
-ExampleKind = Literal["target", "protected"]
+ExampleKind = Literal["target", "protected", "test"]
 
 _BY_PATH = "protected"
 """What protected files are called that the config gives as paths alone."""
@@ -56,7 +56,11 @@ def protected_sections(config: RefreshConfig) -> tuple[ProtectedConfig, ...]:
 
 def example_sections(config: RefreshConfig) -> dict[ExampleKind, tuple[FilesConfig, ...]]:
     """Return every section of examples, by their kind."""
-    return {"target": config.targets, "protected": protected_sections(config)}
+    return {
+        "target": config.targets,
+        "protected": protected_sections(config),
+        "test": config.compare.test,
+    }
 
 
 def read_examples(
@@ -136,10 +140,12 @@ def targets_id(warehouse: Warehouse, run_id: str) -> str:
     return digest_of(stored_examples(warehouse, run_id, "target").to_pylist())[:32]
 
 
-def embed_targets(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport) -> int:
-    """Embed the examples of targets that have no vector yet; return how many they were."""
+def embed_examples(
+    warehouse: Warehouse, run: RunContext, *, kind: ExampleKind, advance: ProgressReport
+) -> int:
+    """Embed the examples of a kind that have no vector yet; return how many they were."""
     encoder = encoder_of(run)
-    examples = stored_examples(warehouse, run.run_id, "target")["document_id"].unique()
+    examples = stored_examples(warehouse, run.run_id, kind)["document_id"].unique()
     known = vectors_of(warehouse, examples, encoder_id=encoder.encoder_id)["document_id"]
     missing = examples.filter(pa.compute.invert(pa.compute.is_in(examples, value_set=known)))
     return embed_texts(
@@ -152,19 +158,24 @@ def embed_targets(warehouse: Warehouse, run: RunContext, *, advance: ProgressRep
 
 
 def target_sets(
-    warehouse: Warehouse, run: RunContext, *, encoder_id: str | None
+    warehouse: Warehouse,
+    run: RunContext,
+    *,
+    encoder_id: str | None,
+    kind: ExampleKind = "target",
 ) -> tuple[TargetSet, ...]:
     """Return the targets of a run in the order of the config, examples in order of their ids.
 
     Args:
         warehouse: that holds them.
         run: that read them.
+        kind: test sets have the same form.
         encoder_id: of the vectors they come with; None for none.
 
     Raises:
         IntegrityError: an example has no vector.
     """
-    examples = stored_examples(warehouse, run.run_id, "target")
+    examples = stored_examples(warehouse, run.run_id, kind)
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(examples["name"].to_pylist()):
         rows_of[name].append(row)

@@ -87,7 +87,7 @@ def train_reference_models(
     config = run.config.language_model.reference
     _sweep(warehouse.root)
     document_ids = _training_documents(warehouse, snapshot_id, config)
-    tokenizer = _tokenizer(warehouse, run, document_ids)
+    tokenizer = pool_tokenizer(warehouse, run, document_ids)
     settings = training_settings(config)
     seed = stage_seed(run.config.seed, "reference model")
     device = run.config.compute.device
@@ -184,7 +184,7 @@ def _texts(warehouse: Warehouse, run: RunContext, document_ids: Sequence[str]) -
     return [text for batch in batches for text in batch["text"].to_pylist()]
 
 
-def _tokenizer(
+def pool_tokenizer(
     warehouse: Warehouse, run: RunContext, document_ids: Sequence[str]
 ) -> ModelTokenizer:
     """Return the tokenizer of these documents: the stored one, or one that is trained now."""

@@ -10,6 +10,7 @@ arguments alone.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from databourse.errors import InputError
 from databourse.selection.greedy import FloatArray, IntArray, buy_within_budget, check_costs
 from databourse.targets import TargetSet
-from databourse.topics import Topics
+from databourse.topics import Topics, topics_from_names
 
 T = TypeVar("T")
+S = TypeVar("S", bound=np.generic)
 
 Input = Literal["embeddings", "topics", "labels", "texts", "targets", "signals", "influence_of"]
 """A field of `Candidates` that a caller may not have."""
@@ -108,6 +110,47 @@ class Candidates:
             known = ", ".join(sorted(self.measures)) or "none"
             raise InputError(f"it needs the measure {name!r}; the candidates have: {known}")
         return self.measures[name]
+
+
+def restricted_to(candidates: Candidates, positions: IntArray) -> Candidates:
+    """Return the candidates at some positions, with all that is known of them.
+
+    Topics keep their names; their centroids are those of what is left.
+
+    Args:
+        candidates: any.
+        positions: ascending and distinct, at least one.
+    """
+    texts, influence_of, topics = candidates.texts, candidates.influence_of, candidates.topics
+    is_kept = np.zeros(len(candidates.document_ids), dtype=np.bool_)
+    is_kept[positions] = True
+    kept: list[bool] = is_kept.tolist()
+
+    def kept_texts() -> Iterator[Sequence[str]]:
+        places = iter(kept)
+        for batch in texts() if texts is not None else ():
+            yield [text for text in batch if next(places)]
+
+    def influence_of_kept(own: IntArray) -> FloatArray:
+        return required(influence_of, "influence_of")(positions[own])
+
+    def rows(values: NDArray[S] | None) -> NDArray[S] | None:
+        return None if values is None else values[positions]
+
+    embeddings = rows(candidates.embeddings)
+    signals = candidates.signals
+    return dataclasses.replace(
+        candidates,
+        document_ids=[candidates.document_ids[place] for place in positions.tolist()],
+        costs=candidates.costs[positions],
+        measures={name: values[positions] for name, values in candidates.measures.items()},
+        embeddings=embeddings,
+        topics=None if topics is None else topics_from_names(topics.names[positions], embeddings),
+        labels=rows(candidates.labels),
+        texts=None if texts is None else kept_texts,
+        influence_of=None if influence_of is None else influence_of_kept,
+        signals=None if signals is None else {k: v[positions] for k, v in signals.items()},
+    )
 
 
 def required(value: T | None, name: str) -> T:

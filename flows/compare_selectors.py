@@ -1,0 +1,124 @@
+"""Samplers side by side: every pick trained on alike and measured on the same examples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+
+from databourse.comparison.summary import summarised
+from databourse.config import load_config
+from databourse.errors import ConfigError, InputError
+from databourse.refresh.comparison import Comparison, check_comparison, hold_comparison, results_of
+from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.runs import end_run, new_run_id, start_run
+from databourse.reports.comparison import comparison_markdown
+from databourse.warehouse import Warehouse, hold_warehouse
+from tasks.compare_sampler import compare_sampler
+
+FOLDER = "comparisons"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to.
+
+    Attributes:
+        comparison_id: of all that decides its numbers.
+        results: file of a row per cell, target and metric.
+        summary: rows of the table, as JSON types.
+        left_out: samplers that cannot run on this pool, and why.
+    """
+
+    comparison_id: str
+    results: str
+    summary: list[dict[str, Any]]
+    left_out: dict[str, str]
+
+
+def _flow_run_name() -> str:
+    """Name a run by its pool and its start."""
+    parameters = flow_run.parameters
+    config = load_config(Path(parameters["config_path"]), parameters.get("overrides") or [])
+    return f"{config.pool}-compare-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+
+
+@flow(name="compare_selectors", flow_run_name=_flow_run_name, persist_result=False)
+def compare_selectors(config_path: str, overrides: list[str] | None = None) -> Compared:
+    """Compare the samplers of a config on the last refresh of its pool.
+
+    Args:
+        config_path: the YAML config; its folder is where relative paths start.
+        overrides: `key=value` pairs over the config.
+    """
+    path = Path(config_path).resolve()
+    config = load_config(path, overrides or [])
+    check_comparison(config)
+    now = datetime.now(UTC)
+    run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
+    if not (run.warehouse_path / "bourse.duckdb").is_file():
+        raise ConfigError(
+            f"there is no warehouse at {run.warehouse_path}; refresh the pool first: databourse "
+            "run CONFIG"
+        )
+    compute = config.compute
+    with hold_warehouse(
+        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+    ) as warehouse:
+        start_run(warehouse, run, flow="compare_selectors", now=now)
+        stages: list[StageReport] = []
+        status, message = "failed", "interrupted"
+        try:
+            with hold_comparison(warehouse, run) as comparison:
+                left_out = _compared(run, stages)
+                result = _written(warehouse, comparison, left_out)
+            status, message = "completed", result.results
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            end_run(
+                warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
+            )
+    return result
+
+
+def _compared(run: RunContext, stages: list[StageReport]) -> dict[str, str]:
+    """Compare sampler by sampler; return those that cannot run here, and why."""
+    left_out: dict[str, str] = {}
+    for sampler in run.config.compare.samplers:
+        try:
+            stages.append(compare_sampler(run, sampler))
+        except InputError as error:
+            left_out[sampler] = str(error)
+    return left_out
+
+
+def _written(warehouse: Warehouse, comparison: Comparison, left_out: dict[str, str]) -> Compared:
+    table = results_of(warehouse, comparison)
+    if not table.num_rows:
+        reasons = "; ".join(left_out.values())
+        raise InputError(f"no sampler of compare.samplers can run on this pool: {reasons}")
+    folder = warehouse.root / FOLDER / comparison.comparison_id
+    folder.mkdir(parents=True, exist_ok=True)
+    staged = folder / "results.parquet.staging"
+    pq.write_table(table, staged)
+    staged.replace(folder / "results.parquet")
+    rows = summarised(table.to_pylist(), seed=comparison.run.config.seed)
+    markdown = comparison_markdown(rows, left_out)
+    (folder / "summary.md").write_text(markdown, encoding="utf-8")
+    create_markdown_artifact(
+        markdown, key=f"comparison-{comparison.run.pool}".replace("_", "-"), description="Samplers"
+    )
+    return Compared(
+        comparison_id=comparison.comparison_id,
+        results=str(folder / "results.parquet"),
+        summary=[asdict(row) for row in rows],
+        left_out=left_out,
+    )

@@ -1,0 +1,460 @@
+"""Models retrained on random subsets of the last finished refresh: what is asked, and the bank.
+
+A bank is what decides its numbers: documents, examples, proxy, share and root seed. Every training
+is stored as it ends, so that a killed run goes on after it, and more subsets or seeds train only
+what is new. A stored training whose digest is wrong is trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from databourse.attribution.bank import Bank, drawn_examples, tuning_half
+from databourse.attribution.results import ProxyKind
+from databourse.attribution.retraining import CausalRetraining, LinearRetraining, Retraining
+from databourse.digests import digest_of, document_id
+from databourse.errors import ConfigError
+from databourse.influence.datamodels import random_subsets, retrain_bank, subset_key
+from databourse.influence.lds import BoolArray, FloatArray, IntArray
+from databourse.influence.softmax_regression import SoftmaxRegression, fit_proxy
+from databourse.language_models.tokenizer import train_tokenizer
+from databourse.progress import ProgressReport, silent
+from databourse.refresh.context import RunContext
+from databourse.refresh.embedding import embed_texts, snapshot_vectors, vectors_of
+from databourse.refresh.examples import target_sets
+from databourse.refresh.past_runs import PastRun, last_run
+from databourse.refresh.reference_model import training_settings
+from databourse.refresh.settings import configured_signals, encoder_of
+from databourse.refresh.snapshot import labels_digest, snapshot_documents
+from databourse.seeds import stage_rng, stage_seed
+from databourse.signals.influence import InfluenceParameters
+from databourse.signals.labels import label_codes
+from databourse.targets import TargetSet
+from databourse.warehouse.store import Warehouse, append
+
+_REVISION = 1
+"""Raised when the same inputs give other losses."""
+_FEWEST_SUBSETS = 4
+_FEWEST_DOCUMENTS = 4
+_BATCH_ROWS = 8  # of a step: small models then train four times as fast as by the refresh's two
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionChoice:
+    """What is to be checked.
+
+    Attributes:
+        proxy: what is retrained.
+        subsets: how many.
+        share: of the documents in each, in (0, 1).
+        seeds: models per subset; the linear proxy draws nothing and takes one.
+        targets_per_set: most examples of each target, half of them to choose settings on.
+
+    Raises:
+        ConfigError: a number is outside its domain.
+    """
+
+    proxy: ProxyKind
+    subsets: int = 50
+    share: float = 0.5
+    seeds: int = 2
+    targets_per_set: int = 60
+
+    def __post_init__(self) -> None:
+        if self.proxy not in ("linear", "causal_lm"):
+            raise ConfigError(f"proxy must be linear or causal_lm, got {self.proxy!r}")
+        if self.subsets < _FEWEST_SUBSETS:
+            raise ConfigError(f"subsets must be >= {_FEWEST_SUBSETS}, got {self.subsets!r}")
+        if not 0 < self.share < 1:
+            raise ConfigError(f"share must be in (0, 1), got {self.share!r}")
+        if self.seeds < 1:
+            raise ConfigError(f"seeds must be >= 1, got {self.seeds!r}")
+        if self.targets_per_set < 2:
+            raise ConfigError(f"targets_per_set must be >= 2, got {self.targets_per_set!r}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttributionPlan:
+    """What is retrained, on what, and for which examples.
+
+    Attributes:
+        past: the refresh.
+        of_past: its run, under the config of now.
+        choice: what was asked.
+        documents: of its snapshot, in key order.
+        texts: of the documents.
+        sets: the examples that were drawn of each target.
+        positions: their places in the target.
+        left_out: examples that the proxy cannot be measured on, all targets together.
+        retraining: the proxy.
+        fitted: the linear proxy of the whole pool; None for the other.
+        masks: subsets, shape (choice.subsets, n).
+        seeds: of the trainings.
+        bank_id: of the bank.
+    """
+
+    past: PastRun
+    of_past: RunContext
+    choice: AttributionChoice
+    documents: pa.Table
+    texts: Sequence[str]
+    sets: tuple[TargetSet, ...]
+    positions: Mapping[str, IntArray]
+    left_out: int
+    retraining: Retraining
+    fitted: SoftmaxRegression | None
+    masks: BoolArray
+    seeds: tuple[int, ...]
+    bank_id: str
+
+    @property
+    def n_trainings(self) -> int:
+        """Return how many models there are in the bank."""
+        return len(self.masks) * len(self.seeds)
+
+
+def attribution_plan(
+    warehouse: Warehouse, run: RunContext, choice: AttributionChoice
+) -> AttributionPlan:
+    """Return what checking attributions of the last finished refresh of a pool takes.
+
+    Raises:
+        ConfigError: there is no such refresh, it read no targets, or it lacks what the proxy needs.
+        IntegrityError: the warehouse lacks a part of it.
+    """
+    past = last_run(warehouse, run.pool)
+    of_past = RunContext(past.run_id, run.pool, run.root, run.config)
+    if past.ids.targets_id is None:
+        raise ConfigError(
+            f"the last finished refresh of pool {run.pool!r} read no targets, and an LDS is of "
+            "examples; name targets in the config and refresh the pool"
+        )
+    documents = snapshot_documents(warehouse, run_id=past.run_id, snapshot_id=past.ids.snapshot_id)
+    if documents.num_rows < _FEWEST_DOCUMENTS:
+        raise ConfigError(
+            f"pool {run.pool!r} has {documents.num_rows} documents: too few to draw subsets of"
+        )
+    targets = target_sets(warehouse, of_past, encoder_id=None)
+    usable = {each.name: _usable(each, documents, choice.proxy) for each in targets}
+    positions = {name: _drawn(run, name, places, choice) for name, places in usable.items()}
+    sets = tuple(_part(each, positions[each.name]) for each in targets)
+    texts = _texts(warehouse, of_past, documents["document_id"].combine_chunks())
+    fitted = None
+    retraining: Retraining
+    if choice.proxy == "linear":
+        retraining, fitted = _linear(warehouse, of_past, past, documents, sets)
+    else:
+        retraining = _causal(of_past, texts, sets, choice)
+    masks = random_subsets(
+        documents.num_rows,
+        share=choice.share,
+        n_subsets=choice.subsets,
+        rng=stage_rng(run.config.seed, "attribution subsets"),
+    )
+    n_seeds = choice.seeds if retraining.draws else 1
+    return AttributionPlan(
+        past=past,
+        of_past=of_past,
+        choice=choice,
+        documents=documents,
+        texts=texts,
+        sets=sets,
+        positions=positions,
+        left_out=sum(len(each.texts) - len(usable[each.name]) for each in targets),
+        retraining=retraining,
+        fitted=fitted,
+        masks=masks,
+        seeds=tuple(
+            stage_seed(run.config.seed, "attribution training", str(n)) for n in range(n_seeds)
+        ),
+        bank_id=_bank_id(run, past, documents, sets=sets, retraining=retraining, choice=choice),
+    )
+
+
+def retrain_subsets(
+    warehouse: Warehouse, run: RunContext, plan: AttributionPlan, *, advance: ProgressReport
+) -> int:
+    """Train what the bank lacks, several models at a time; return how many they were.
+
+    Raises:
+        InputError: a subset cannot be trained on, such as one without a label.
+    """
+    known = _stored(warehouse, plan)
+    jobs = [
+        (mask, seed)
+        for seed in plan.seeds
+        for mask in plan.masks
+        if subset_key(mask, seed) not in known
+    ]
+    advance(plan.n_trainings - len(jobs))
+    on_cpu = plan.choice.proxy == "causal_lm" and run.config.compute.device == "cpu"
+    at_a_time = run.config.compute.threads if on_cpu else 1
+    for (mask, seed), losses, seconds in _trained(plan.retraining, jobs, at_a_time):
+        row = {
+            "bank_id": plan.bank_id,
+            "training": subset_key(mask, seed),
+            "losses": losses.tolist(),
+            "seconds": seconds,
+            "digest": _digest(losses),
+        }
+        with warehouse.transaction() as cursor:
+            cursor.execute(
+                "delete from retrainings where bank_id = $bank_id and training = $training",
+                {"bank_id": row["bank_id"], "training": row["training"]},
+            )
+            append(cursor, "retrainings", pa.Table.from_pylist([row]))
+        advance(1)
+    return len(jobs)
+
+
+def stored_bank(warehouse: Warehouse, plan: AttributionPlan) -> Bank:
+    """Return the bank of a plan that was trained.
+
+    Raises:
+        ConfigError: a training is missing or damaged.
+    """
+
+    def missing(_positions: IntArray, _seed: int) -> FloatArray:
+        raise ConfigError(
+            f"bank {plan.bank_id} lacks a training, or holds a damaged one; check the attributions "
+            "again: it goes on where it stopped"
+        )
+
+    outputs = retrain_bank(missing, plan.masks, seeds=plan.seeds, store=_stored(warehouse, plan))
+    names = [each.name for each in plan.sets for _ in each.texts]
+    halves = [
+        tuning_half(
+            len(each.texts), rng=stage_rng(plan.of_past.config.seed, "attribution half", each.name)
+        )
+        for each in plan.sets
+    ]
+    return Bank(
+        masks=plan.masks,
+        outputs=outputs,
+        output="loss",
+        set_names=np.array(names, dtype=np.object_),
+        is_tuning=np.concatenate(halves),
+    )
+
+
+class _StoppedError(Exception):
+    """Training ends because another one failed, or somebody interrupts the run."""
+
+
+def _trained(
+    retraining: Retraining, jobs: Sequence[tuple[BoolArray, int]], at_a_time: int
+) -> Iterator[tuple[tuple[BoolArray, int], FloatArray, float]]:
+    """Yield each training as it ends, with its seconds; an error or interrupt ends the others."""
+    stopped = threading.Event()
+
+    def alive(done: int) -> None:
+        del done
+        if stopped.is_set():
+            raise _StoppedError
+
+    def train(mask: BoolArray, seed: int) -> tuple[FloatArray, float]:
+        started = time.perf_counter()
+        losses = retraining.losses(np.flatnonzero(mask), seed=seed, alive=alive)
+        return losses, time.perf_counter() - started
+
+    with ThreadPoolExecutor(at_a_time) as pool:
+        futures = {pool.submit(train, *job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], *future.result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _stored(warehouse: Warehouse, plan: AttributionPlan) -> dict[str, FloatArray]:
+    """Return the losses of every sound training by its name."""
+    rows = warehouse.rows("stg_bank__retrainings", {"bank_id": plan.bank_id}).to_pylist()
+    n_examples = sum(len(each.texts) for each in plan.sets)
+    found = {}
+    for row in rows:
+        losses = np.array(row["losses"], dtype=np.float64)
+        if len(losses) == n_examples and _digest(losses) == row["digest"]:
+            found[row["training"]] = losses
+    return found
+
+
+def _digest(losses: FloatArray) -> str:
+    return hashlib.sha256(losses.astype("<f8").tobytes()).hexdigest()
+
+
+def _bank_id(
+    run: RunContext,
+    past: PastRun,
+    documents: pa.Table,
+    *,
+    sets: Sequence[TargetSet],
+    retraining: Retraining,
+    choice: AttributionChoice,
+) -> str:
+    linear = choice.proxy == "linear"
+    return digest_of(
+        {
+            "snapshot": past.ids.snapshot_id,
+            "labels": labels_digest(documents["label"].to_pylist()) if linear else "",
+            "encoder": past.ids.encoder_id if linear else "",
+            "examples": [
+                [
+                    each.name,
+                    list(each.texts),
+                    each.prompt_characters.tolist(),
+                    each.labels.tolist() if linear else [],
+                ]
+                for each in sets
+            ],
+            "proxy": retraining.proxy_id,
+            "share": choice.share,
+            "seed": run.config.seed,
+            "revision": _REVISION,
+        }
+    )[:32]
+
+
+def _usable(target: TargetSet, documents: pa.Table, proxy: ProxyKind) -> IntArray:
+    """Return the places of examples that the proxy can be measured on."""
+    if proxy == "linear":
+        known = set(documents["label"].to_pylist()) - {None}
+        is_usable = [label in known for label in target.labels]
+        lacking = "a label that some document of the pool has"
+    else:
+        cuts = target.prompt_characters.tolist()
+        is_usable = [len(text) > cut for text, cut in zip(target.texts, cuts, strict=True)]
+        lacking = "a completion to score"
+    places = np.flatnonzero(is_usable)
+    if len(places) < 2:
+        raise ConfigError(
+            f"proxy {proxy} needs at least 2 examples of target {target.name!r} that have "
+            f"{lacking}, one to tune on and one to report, got {len(places)} of "
+            f"{len(target.texts):,}"
+        )
+    return places
+
+
+def _drawn(run: RunContext, name: str, places: IntArray, choice: AttributionChoice) -> IntArray:
+    rng = stage_rng(run.config.seed, "attribution examples", name)
+    return places[drawn_examples(len(places), most=choice.targets_per_set, rng=rng)]
+
+
+def _part(target: TargetSet, places: IntArray) -> TargetSet:
+    return TargetSet(
+        name=target.name,
+        texts=tuple(target.texts[place] for place in places.tolist()),
+        labels=target.labels[places],
+        prompt_characters=target.prompt_characters[places],
+    )
+
+
+def _linear(
+    warehouse: Warehouse,
+    of_past: RunContext,
+    past: PastRun,
+    documents: pa.Table,
+    sets: Sequence[TargetSet],
+) -> tuple[LinearRetraining, SoftmaxRegression]:
+    """Return the linear proxy, and the one that is fitted to the whole pool."""
+    labels = np.array(documents["label"].to_pylist(), dtype=np.object_)
+    codes = label_codes(labels)
+    n_classes = int(codes.max()) + 1
+    if n_classes < 2:
+        raise ConfigError(
+            f"proxy linear needs labels of at least two classes, pool {of_past.pool!r} has "
+            f"{n_classes}; give its sources the column of their label, or ask for --proxy causal_lm"
+        )
+    code_of = {str(label): int(code) for label, code in zip(labels, codes, strict=True)}
+    vectors = snapshot_vectors(
+        warehouse, snapshot_id=past.ids.snapshot_id, encoder_id=past.ids.encoder_id
+    )
+    l2 = _penalty(of_past)
+    fitted = fit_proxy(vectors, codes, n_classes=n_classes, l2=l2)
+    retraining = LinearRetraining(
+        embeddings=vectors,
+        label_index=codes,
+        example_embeddings=_example_vectors(warehouse, of_past, past, sets),
+        example_labels=np.array(
+            [code_of[str(label)] for each in sets for label in each.labels], dtype=np.int64
+        ),
+        n_classes=n_classes,
+        l2=l2,
+        start=fitted.coefficients,
+    )
+    return retraining, fitted
+
+
+def _penalty(run: RunContext) -> float:
+    """Return the penalty of signal influence, where the config has it, or its default."""
+    for each in configured_signals(run.config):
+        if isinstance(each.parameters, InfluenceParameters):
+            return each.parameters.l2
+    return InfluenceParameters().l2
+
+
+def _example_vectors(
+    warehouse: Warehouse, run: RunContext, past: PastRun, sets: Sequence[TargetSet]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return the vectors of examples, those that are missing embedded now."""
+    ids = [document_id(text) for each in sets for text in each.texts]
+    wanted = sorted(set(ids))
+    known = vectors_of(warehouse, pa.array(wanted), encoder_id=past.ids.encoder_id)
+    missing = sorted(set(wanted) - set(known["document_id"].to_pylist()))
+    if missing:
+        encoder = encoder_of(run)
+        if encoder.encoder_id != past.ids.encoder_id:
+            raise ConfigError(
+                f"the refresh embedded documents by {past.ids.encoder_id}, the config now names "
+                f"{encoder.encoder_id}; refresh the pool"
+            )
+        batch = run.config.compute.batch_documents
+        embed_texts(warehouse, encoder, pa.array(missing), batch_documents=batch, advance=silent)
+        known = vectors_of(warehouse, pa.array(wanted), encoder_id=past.ids.encoder_id)
+    row_of = {each: row for row, each in enumerate(known["document_id"].to_pylist())}
+    rows = known["vector"].combine_chunks().flatten().to_numpy().reshape(len(row_of), -1)
+    return np.ascontiguousarray(rows[[row_of[each] for each in ids]])
+
+
+def _causal(
+    run: RunContext,
+    texts: Sequence[str],
+    sets: Sequence[TargetSet],
+    choice: AttributionChoice,
+) -> CausalRetraining:
+    """Return the transformer of the config's reference, trained for a share of its tokens."""
+    reference = run.config.language_model.reference
+    tokenizer = train_tokenizer(texts, vocabulary_size=reference.vocabulary)
+    n_tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
+    settings = dataclasses.replace(
+        training_settings(reference), batch_rows=_BATCH_ROWS, micro_rows=_BATCH_ROWS
+    )
+    asked = round(reference.epochs * choice.share * n_tokens)
+    examples = [
+        (text[:cut], text[cut:])
+        for each in sets
+        for text, cut in zip(each.texts, each.prompt_characters.tolist(), strict=True)
+    ]
+    return CausalRetraining(
+        texts=texts,
+        prompts=[prompt for prompt, _ in examples],
+        completions=[completion for _, completion in examples],
+        tokenizer=tokenizer,
+        settings=settings,
+        training_tokens=max(1, min(reference.most_tokens, asked)),
+        device=run.config.compute.device,
+    )
+
+
+def _texts(warehouse: Warehouse, run: RunContext, document_ids: pa.Array) -> list[str]:
+    batches = warehouse.texts_of(document_ids, batch_documents=run.config.compute.batch_documents)
+    return [text for batch in batches for text in batch["text"].to_pylist()]

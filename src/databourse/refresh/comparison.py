@@ -1,0 +1,340 @@
+"""Samplers side by side on the documents of the last refresh: cells that are done stay done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from databourse.comparison.grid import ALL, Cell, Pick, cells_of, described, measured, pick
+from databourse.comparison.proxies import CausalProxy, LinearProxy, Measurement, linear_proxy
+from databourse.config import RefreshConfig
+from databourse.digests import digest_of
+from databourse.errors import ConfigError, IntegrityError
+from databourse.progress import ProgressReport, silent
+from databourse.refresh.candidates import pool_candidates
+from databourse.refresh.context import RunContext
+from databourse.refresh.examples import (
+    embed_examples,
+    read_examples,
+    stored_examples,
+    target_sets,
+)
+from databourse.refresh.past_runs import PastRun, last_run
+from databourse.refresh.reference_model import pool_tokenizer, training_settings
+from databourse.samplers.interface import Candidates, SamplerSpec, required
+from databourse.samplers.market import MarketTerms, market_spec
+from databourse.samplers.registry import sampler_spec
+from databourse.targets import TargetSet
+from databourse.warehouse.store import Warehouse, append
+
+REVISION = 1
+"""Raised when the same documents, settings and seeds give other numbers."""
+
+_held: dict[str, Comparison] = {}
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What the cells of a comparison share.
+
+    Attributes:
+        comparison_id: digest of all that decides the numbers of a cell.
+        run: of the comparison.
+        candidates: the documents of the refresh.
+        proxy: of the smallest budget; see `proxy_for`.
+        tokens_per_cost: of the proxy's tokenizer, where it reads tokens; else 0.
+        budgets: in the unit of the costs, as configured.
+    """
+
+    comparison_id: str
+    run: RunContext
+    candidates: Candidates
+    proxy: LinearProxy | CausalProxy
+    tokens_per_cost: float
+    budgets: tuple[int, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Return every cell of the config."""
+        compare = self.run.config.compare
+        whole = int(self.candidates.costs.sum())
+        return cells_of(compare.samplers, self.budgets, compare.seeds, whole_pool=whole)
+
+    def proxy_for(self, budget: int) -> LinearProxy | CausalProxy:
+        """Return the proxy that is trained on picks of a budget."""
+        if not isinstance(self.proxy, CausalProxy):
+            return self.proxy
+        epochs = self.run.config.compare.causal_lm.epochs
+        tokens = max(1, round(epochs * budget * self.tokens_per_cost))
+        return dataclasses.replace(self.proxy, training_tokens=tokens)
+
+
+@contextlib.contextmanager
+def hold_comparison(
+    warehouse: Warehouse, run: RunContext, *, advance: ProgressReport = silent
+) -> Iterator[Comparison]:
+    """Prepare a comparison; tasks of this process find it by the run's id until the block ends.
+
+    Raises:
+        ConfigError: nothing was refreshed yet, there is no test set, or a sampler is not known.
+        InputError: the pool cannot be compared with this proxy.
+    """
+    comparison = _prepared(warehouse, run, advance=advance)
+    with _guard:
+        _held[run.run_id] = comparison
+    try:
+        yield comparison
+    finally:
+        with _guard:
+            del _held[run.run_id]
+
+
+def held_comparison(run_id: str) -> Comparison:
+    """Return the comparison that this process holds for a run."""
+    with _guard:
+        return _held[run_id]
+
+
+def check_comparison(config: RefreshConfig) -> None:
+    """Check what a comparison can be refused for before anything is read.
+
+    Raises:
+        ConfigError: there is no test set, or a sampler is not known.
+    """
+    if not config.compare.test:
+        raise ConfigError(
+            "a comparison measures on examples that no sampler has seen, and the config names "
+            'none; add compare: {test: {name: NAME, path: FILE, text: "{text}"}}'
+        )
+    repeated = [name for name in config.compare.samplers if config.compare.samplers.count(name) > 1]
+    if repeated:
+        raise ConfigError(f"compare.samplers names {repeated[0]!r} twice; name each once")
+    for name in config.compare.samplers:
+        if name != ALL:
+            sampler_spec(name)
+
+
+def compare_sampler(
+    warehouse: Warehouse, comparison: Comparison, sampler: str, *, advance: ProgressReport
+) -> int:
+    """Train and measure the cells of a sampler that are not done; return how many those were.
+
+    Raises:
+        InputError: the sampler cannot run on these candidates.
+    """
+    run, seed = comparison.run, comparison.run.config.seed
+    done = _done_cells(warehouse, comparison.comparison_id)
+    spec = None if sampler == ALL else _spec(sampler, run.config)
+    new = 0
+    for cell in comparison.cells:
+        if cell.sampler != sampler:
+            continue
+        if cell not in done:
+            chosen = pick(
+                comparison.candidates,
+                spec,
+                cell,
+                root_seed=seed,
+                share=run.config.compare.pool_share,
+            )
+            started = time.perf_counter()
+            found = measured(comparison.proxy_for(cell.budget), chosen, cell, root_seed=seed)
+            seconds = time.perf_counter() - started
+            found += described(comparison.candidates, chosen)
+            _store(
+                warehouse,
+                comparison.comparison_id,
+                cell,
+                chosen=chosen,
+                found=found,
+                train_seconds=seconds,
+            )
+            new += 1
+        advance(1)
+    return new
+
+
+def results_of(warehouse: Warehouse, comparison: Comparison) -> pa.Table:
+    """Return a row per cell, target and metric of the cells that the config asks for."""
+    table = warehouse.rows("stg_comparison__results", {"comparison_id": comparison.comparison_id})
+    wanted = {(each.sampler, each.budget, each.seed) for each in comparison.cells}
+    keys = zip(
+        *(table[name].to_pylist() for name in ("sampler", "budget_tokens", "seed")), strict=True
+    )
+    return table.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+
+
+def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport) -> Comparison:
+    check_comparison(run.config)
+    past = last_run(warehouse, run.pool)
+    read_examples(warehouse, run, kind="test", advance=advance)
+    read_examples(warehouse, run, kind="target", advance=advance)
+    needs_vectors = run.config.compare.proxy == "linear"
+    if needs_vectors:
+        embed_examples(warehouse, run, kind="test", advance=advance)
+    tests = target_sets(
+        warehouse,
+        run,
+        encoder_id=past.ids.encoder_id if needs_vectors else None,
+        kind="test",
+    )
+    _check_disjoint(warehouse, run, past)
+    candidates = pool_candidates(warehouse, run, past)
+    proxy, tokens_per_cost = _proxy(warehouse, run, candidates, tests)
+    whole = int(candidates.costs.sum())
+    budgets = tuple(
+        round(each * whole) if each <= 1 else round(each) for each in run.config.compare.budgets
+    )
+    identity = {
+        "documents": past.ids.snapshot_id,
+        "ids": dataclasses.asdict(past.ids),
+        "signals": list(past.signal_ids),
+        "tests": stored_examples(warehouse, run.run_id, "test").to_pylist(),
+        "market": run.config.market.model_dump(mode="json"),
+        "selection": run.config.selection.model_dump(mode="json"),
+        "budget": run.config.budget.kind,
+        "proxy": dataclasses.replace(proxy, training_tokens=0).proxy_id
+        if isinstance(proxy, CausalProxy)
+        else proxy.proxy_id,
+        "epochs": run.config.compare.causal_lm.epochs,
+        "pool_share": run.config.compare.pool_share,
+        "seed": run.config.seed,
+        "revision": REVISION,
+    }
+    return Comparison(digest_of(identity)[:32], run, candidates, proxy, tokens_per_cost, budgets)
+
+
+def _check_disjoint(warehouse: Warehouse, run: RunContext, past: PastRun) -> None:
+    """Refuse a test set of which an example is a target, or a document for sale."""
+    tests = stored_examples(warehouse, run.run_id, "test")["document_id"]
+    targets = stored_examples(warehouse, run.run_id, "target")["document_id"]
+    members = warehouse.rows("stg_snapshot__members", {"snapshot_id": past.ids.snapshot_id})
+    for others, what, cure in (
+        (targets, "targets", "take them out of one of the two"),
+        (members["document_id"], "documents of the pool", "refresh the pool: it drops them"),
+    ):
+        shared = pa.compute.sum(pa.compute.is_in(tests, value_set=others.combine_chunks())).as_py()
+        if shared:
+            raise ConfigError(
+                f"{shared:,} of {len(tests):,} test examples are {what} too, so a comparison would "
+                f"measure what was selected by; {cure}"
+            )
+
+
+def _proxy(
+    warehouse: Warehouse, run: RunContext, candidates: Candidates, tests: Sequence[TargetSet]
+) -> tuple[LinearProxy | CausalProxy, float]:
+    compare = run.config.compare
+    if compare.proxy == "linear":
+        return linear_proxy(candidates, tests, l2=compare.linear.l2), 0.0
+    tokenizer = pool_tokenizer(warehouse, run, sorted(candidates.document_ids))
+    texts = [text for batch in required(candidates.texts, "texts")() for text in batch]
+    tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
+    proxy = CausalProxy(
+        texts=texts,
+        tests=tests,
+        tokenizer=tokenizer,
+        settings=training_settings(run.config.language_model.reference),
+        training_tokens=0,
+        threads=1,
+        device=run.config.compute.device,
+    )
+    return proxy, tokens / int(candidates.costs.sum())
+
+
+def _spec(sampler: str, config: RefreshConfig) -> SamplerSpec:
+    """Return a sampler; `market` trades on the terms of the config, not on those of the product."""
+    if sampler != "market":
+        return sampler_spec(sampler)
+    return market_spec("market", market_terms(config), "the highest price per token, as configured")
+
+
+def market_terms(config: RefreshConfig) -> MarketTerms:
+    """Return the terms of a config's market as a sampler takes them.
+
+    Raises:
+        ConfigError: the config asks for what a sampler of the market has not.
+    """
+    from databourse.refresh.settings import market_topic_mass, market_traders
+
+    market, selection = config.market, config.selection
+    unknown = [
+        name
+        for name, is_set in (
+            ("market.prior", market.prior != "uniform"),
+            ("market.liquidity.by_topic", bool(market.liquidity.by_topic)),
+            ("selection.topic_floor", bool(selection.topic_floor)),
+            ("selection.topic_cap", bool(selection.topic_cap)),
+            ("selection.source_floor", bool(selection.source_floor)),
+            ("selection.source_cap", bool(selection.source_cap)),
+            ("selection.best_single", selection.best_single),
+            ("selection.rule", selection.rule != "skip"),
+        )
+        if is_set
+    ]
+    if unknown:
+        raise ConfigError(
+            f"{unknown[0]} is not part of a comparison yet; leave it out of the config that is "
+            "compared, or leave out the sampler 'market'"
+        )
+    liquidity = market.liquidity
+    from databourse.market.liquidity import EffectiveShare
+
+    return MarketTerms(
+        topic_mass=market_topic_mass(config),
+        liquidity=(
+            liquidity.shares
+            if liquidity.shares is not None
+            else EffectiveShare(float(liquidity.effective_share or 0))
+        ),
+        traders=market_traders(config),
+        length_bias=selection.length_bias,
+        method=selection.method,
+        diversity=selection.diversity,
+    )
+
+
+def _done_cells(warehouse: Warehouse, comparison_id: str) -> set[Cell]:
+    found = warehouse.rows("stg_comparison__results", {"comparison_id": comparison_id})
+    columns = (found[name].to_pylist() for name in ("sampler", "budget_tokens", "seed"))
+    return {Cell(*key) for key in zip(*columns, strict=True)}
+
+
+def _store(
+    warehouse: Warehouse,
+    comparison_id: str,
+    cell: Cell,
+    *,
+    chosen: Pick,
+    found: Sequence[Measurement],
+    train_seconds: float,
+) -> None:
+    """Keep what was measured of a cell, all of it or nothing."""
+    if not found:
+        raise IntegrityError(f"nothing was measured of {cell.sampler!r}")
+    rows = [
+        {
+            "comparison_id": comparison_id,
+            "sampler": cell.sampler,
+            "budget": cell.budget,
+            "seed": cell.seed,
+            "target": each.target,
+            "metric": each.metric,
+            "metric_value": each.value,
+            "tokens": chosen.spent,
+            "documents": int(chosen.positions.size),
+            "select_seconds": chosen.seconds,
+            "select_cpu_seconds": chosen.cpu_seconds,
+            "train_seconds": train_seconds,
+        }
+        for each in found
+    ]
+    with warehouse.transaction() as cursor:
+        append(cursor, "comparisons", pa.Table.from_pylist(rows))
