@@ -1,14 +1,18 @@
 """A refresh with targets: they guide signals, and nothing of them is in the pool."""
 
 import csv
+import json
 import random
+import shutil
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from databourse import open_manifest
 from databourse.config import load_config
+from databourse.errors import ConfigError
 from databourse.refresh.candidates import pool_candidates
 from databourse.refresh.context import RunContext
 from databourse.refresh.past_runs import last_run
@@ -39,8 +43,24 @@ def write(path, lines):
         writer.writerows(lines)
 
 
+@pytest.fixture(name="refreshed", scope="module")
+def _refreshed(prefect_server, tmp_path_factory):
+    """Return the folder of a pool after its first refresh, and what that came to."""
+    from flows.refresh_pool import refresh_pool
+
+    folder = tmp_path_factory.mktemp("notes")
+    result = refresh_pool(str(write_pool(folder)))
+    return folder, result
+
+
 @pytest.fixture(name="config_path")
-def _config_path(tmp_path):
+def _config_path(refreshed, tmp_path):
+    """Return the config of a copy of that pool."""
+    shutil.copytree(refreshed[0], tmp_path / "pool")
+    return tmp_path / "pool" / "config.yaml"
+
+
+def write_pool(tmp_path):
     pool, targets = rows(90, 1), rows(8, 2)
     protected = rows(3, 3)
     # one document repeats an example with another number before it, one a protected text
@@ -48,12 +68,19 @@ def _config_path(tmp_path):
     write(tmp_path / "pool.csv", [*pool, leak, protected[0]])
     write(tmp_path / "dev.csv", targets)
     write(tmp_path / "test.csv", protected)
+    write(tmp_path / "exam.csv", rows(20, 4))
     config = {
         "pool": "notes",
         "seed": 3,
         "sources": [{"name": "notes", "path": "pool.csv", "text": "{text}", "label": "label"}],
         "targets": [{"name": "dev", "path": "dev.csv", "text": "{text}", "label": "label"}],
         "decontaminate": {"against": ["test.csv"]},
+        "compare": {
+            "test": {"name": "exam", "path": "exam.csv", "text": "{text}", "label": "label"},
+            "budgets": [0.3],
+            "seeds": 2,
+            "samplers": ["random", "market", "ask_llm_top", "all"],
+        },
         "deduplicate": {"near": False},
         "encoder": "hashing",
         "topics": {"count": 3, "smallest": 5},
@@ -90,9 +117,9 @@ def tables(path, query):
 
 
 def test_nothing_of_a_target_or_of_a_protected_set_is_bought_and_the_manifest_proves_it(
-    refresh, config_path
+    refresh, refreshed, config_path
 ):
-    result = refresh(config_path)
+    result = refreshed[1]
 
     assert result.candidates == 90
     dropped = tables(
@@ -104,6 +131,7 @@ def test_nothing_of_a_target_or_of_a_protected_set_is_bought_and_the_manifest_pr
     assert proof["dropped"] == 2
     assert [(each["name"], each["examples"]) for each in proof["sets"]] == [
         ("dev", 8),
+        ("exam", 20),
         ("protected", 3),
     ]
     measured = tables(config_path, "select count(*), count(distinct document_id) from influences")
@@ -116,8 +144,7 @@ def test_nothing_of_a_target_or_of_a_protected_set_is_bought_and_the_manifest_pr
     assert tables(config_path, "select count(*) from influences")[0][0] == measured[0][0]
 
 
-def test_samplers_find_in_the_warehouse_what_they_need(refresh, config_path):
-    refresh(config_path)
+def test_samplers_find_in_the_warehouse_what_they_need(config_path):
     config = load_config(config_path)
     run = RunContext("compare", config.pool, str(config_path.parent), config)
     with hold_warehouse(run.warehouse_path, threads=1, memory_limit="200MB") as warehouse:
@@ -143,10 +170,68 @@ def test_samplers_find_in_the_warehouse_what_they_need(refresh, config_path):
 
 
 def test_a_second_target_changes_what_depends_on_targets_alone(refresh, config_path):
-    refresh(config_path)
     before = dict(tables(config_path, "select signal, signal_id from signal_versions"))
     write(config_path.parent / "dev.csv", rows(8, 9))
     refresh(config_path)
     after = tables(config_path, "select signal, signal_id from signal_versions")
     changed = {signal for signal, signal_id in after if signal_id not in before.values()}
     assert changed == {"influence", "dsir", "trak", "quad"}
+
+
+def test_samplers_are_compared_once_per_cell_and_one_that_cannot_run_is_named(
+    prefect_server, config_path, monkeypatch
+):
+    from databourse.comparison import proxies
+    from flows.compare_selectors import compare_selectors
+
+    trained = []
+    measure = proxies.LinearProxy.measure
+
+    def counted(self, positions, *, seed):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        trained.append(len(positions))
+        return measure(self, positions, seed=seed)
+
+    monkeypatch.setattr(proxies.LinearProxy, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        compare_selectors(str(config_path))
+    monkeypatch.undo()
+    compared = compare_selectors(str(config_path))
+
+    assert list(compared.left_out) == ["ask_llm_top"]
+    assert "needs the measure 'p_yes'" in compared.left_out["ask_llm_top"]
+    table = pq.read_table(compared.results).to_pylist()
+    cells = {(row["sampler"], row["seed"]) for row in table}
+    assert cells == {(name, seed) for name in ("random", "market", "all") for seed in (0, 1)}
+    accuracy = [row for row in table if row["metric"] == "accuracy"]
+    assert all(0.5 < row["value"] <= 1 and row["target"] == "exam" for row in accuracy)
+    whole = next(row["tokens"] for row in accuracy if row["sampler"] == "all")
+    assert all(row["tokens"] <= 0.3 * whole + 1 for row in accuracy if row["sampler"] != "all")
+    stored = tables(config_path, "select count(*), count(distinct comparison_id) from comparisons")
+    again = compare_selectors(str(config_path))
+    assert tables(
+        config_path, "select count(*), count(distinct comparison_id) from comparisons"
+    ) == (stored)
+    assert again.summary == compared.summary
+    json.dumps(again.summary, allow_nan=False)
+
+
+def test_a_comparison_refuses_what_it_cannot_measure(config_path):
+    from flows.compare_selectors import compare_selectors
+
+    with pytest.raises(ConfigError, match="unknown sampler 'marke'"):
+        compare_selectors(str(config_path), ["compare.samplers=[marke]"])
+    with pytest.raises(ConfigError, match="the config names none; add compare"):
+        compare_selectors(str(config_path), ["compare.test=[]"])
+    with pytest.raises(ConfigError, match="there is no warehouse at"):
+        compare_selectors(str(config_path), ["warehouse=elsewhere"])
+
+
+def test_test_examples_that_guided_selection_are_refused(prefect_server, config_path):
+    from flows.compare_selectors import compare_selectors
+
+    exam = rows(20, 4)
+    write(config_path.parent / "exam.csv", [*exam[:3], *rows(8, 2)[:2]])
+    with pytest.raises(ConfigError, match="2 of 5 test examples are targets too"):
+        compare_selectors(str(config_path))
