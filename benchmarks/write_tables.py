@@ -268,6 +268,84 @@ def _facility_location(result: dict[str, Any]) -> str:
     )
 
 
+def _gradients(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{found['n_features']:,}",
+            threads,
+            _cell(measured["times_as_fast"]),
+            _cell(measured["times_as_fast_by_cpu"]),
+            _cell(measured["documents_per_second"]["hooks"]),
+            _cell(measured["documents_per_second"]["loop"]),
+            f"{found['largest_relative_difference']:.1e}",
+        ]
+        for name, found in result["projections"].items()
+        for threads, measured in found["threads"].items()
+    ]
+    model = result["model"]
+    return (
+        f"## Projected gradients of {result['n_documents']:,} documents of {result['corpus']}, "
+        f"{result['n_tokens']:,} tokens\n\n"
+        f"By hooks, many documents at a time, against one backward pass for each, with the same "
+        f"projection and\nthe same number of threads; {model['layers']} layers of width "
+        f"{model['width']}, vocabulary {model['vocabulary']:,}. A dense projection is\ndrawn "
+        "again for every document of the loop, once for a batch of the product.\n"
+        f"{_made_by(result, 'rounds')}\n\n"
+        + _table(
+            [
+                "projection",
+                "features",
+                "threads",
+                "times as fast",
+                "by CPU",
+                "documents per s",
+                "of the loop",
+                "largest difference",
+            ],
+            rows,
+        )
+    )
+
+
+def _dsir(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            _cell(found["times_cpu"]),
+            _cell(found["cpu_seconds"]),
+            _cell(found["documents_per_cpu_second"]),
+            _megabytes(found["bytes_above_input"]),
+            f"{found['spearman']:.2f}",
+            f"{found['same_of_top_tenth']:.0%}",
+            f"{found['largest_relative_difference_from_sha256']:.1e}",
+        ]
+        for name, found in result["candidates"].items()
+    ]
+    return (
+        f"## DSIR: log weights of {result['n_documents']:,} documents of {result['corpus']}, "
+        f"{result['n_targets']:,} targets\n\n"
+        "Unsmoothed, as in the library data-selection. Rank correlation and the shared top tenth "
+        "are with the\nfirst line, the relative difference with sha256, the library's hash: "
+        "which n-grams share a bucket\nmatters. Each run has a process of its own; "
+        f"{_made_by(result, 'rounds')}\n\n"
+        + _table(
+            [
+                "by",
+                "times the first, CPU",
+                "CPU s",
+                "documents per CPU s",
+                "above the texts, MB",
+                "rank correlation",
+                "same top tenth",
+                "difference to sha256",
+            ],
+            rows,
+        )
+        + _reasons("not measured", result["missing"])
+    )
+
+
 def _samplers(result: dict[str, Any]) -> str:
     shares = [f"{share:.0%}" for share in result["shares"]]
     rows = []
@@ -325,6 +403,8 @@ _TABLES = {
     "scoring": _scoring,
     "planted_garbage": _planted_garbage,
     "density": _density,
+    "dsir": _dsir,
+    "gradients": _gradients,
     "facility_location": _facility_location,
     "samplers": _samplers,
 }

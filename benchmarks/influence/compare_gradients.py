@@ -144,6 +144,8 @@ def compare(
         "model": {"vocabulary": model.tokenizer.vocabulary_size, **_sizes()},
         "rounds": rounds,
         "seed": seed,
+        "command": f"python -m benchmarks.influence.compare_gradients --documents {n_documents} "
+        f"--threads {','.join(map(str, threads))} --rounds {rounds}",
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy")},

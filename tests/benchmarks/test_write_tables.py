@@ -183,6 +183,63 @@ def test_a_sketch_shows_its_errors_beside_its_speed_once_per_exact_way(write_tab
     assert "3 rounds; scipy 9.9.\n\n    python -m densities\n" in page
 
 
+def test_gradients_show_speed_by_projection_and_threads(write_tables):
+    result = {
+        "kind": "gradients",
+        "corpus": "GSM8K",
+        "n_documents": 400,
+        "n_tokens": 23_685,
+        "rounds": 3,
+        "versions": {"torch": "9.9"},
+        "model": {"vocabulary": 2048, "layers": 2, "width": 128},
+        "projections": {
+            "SJLT": {
+                "n_features": 1024,
+                "largest_relative_difference": 7.8e-07,
+                "threads": {
+                    "2": {
+                        "times_as_fast": spread(3.0, 2.5, 3.5),
+                        "times_as_fast_by_cpu": spread(2.0),
+                        "documents_per_second": {"loop": spread(70.0), "hooks": spread(210.0)},
+                    }
+                },
+            }
+        },
+        "command": "python -m gradients",
+    }
+    page = write_tables.page([result])
+    assert "| SJLT | 1,024 | 2 | 3 (2.5 to 3.5) | 2 | 210 | 70 | 7.8e-07 |" in page
+    assert "400 documents of GSM8K, 23,685 tokens" in page
+    assert "vocabulary 2,048" in page
+
+
+def test_dsir_shows_agreement_and_speed_beside_its_library(write_tables):
+    found = {
+        "times_cpu": spread(9.0),
+        "cpu_seconds": spread(6.5),
+        "documents_per_cpu_second": spread(1100.0),
+        "bytes_above_input": spread(5e6),
+        "spearman": 0.7219,
+        "same_of_top_tenth": 0.47,
+        "largest_relative_difference_from_sha256": 1.44e-15,
+    }
+    result = {
+        "kind": "dsir",
+        "corpus": "AG News",
+        "n_documents": 7_400,
+        "n_targets": 200,
+        "rounds": 3,
+        "versions": {"scipy": "9.9"},
+        "candidates": {"data-selection": found},
+        "missing": {"other": "other cannot be installed"},
+        "command": "python -m dsir",
+    }
+    page = write_tables.page([result])
+    assert "| data-selection | 9 | 6.5 | 1100 | 5 | 0.72 | 47% | 1.4e-15 |" in page
+    assert "| `other` | other cannot be installed |" in page
+    assert "7,400 documents of AG News, 200 targets" in page
+
+
 def test_a_package_shows_how_far_it_agrees_and_one_that_is_missing_why(write_tables):
     page = write_tables.page([facility_location()])
     assert (
