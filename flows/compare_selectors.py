@@ -15,12 +15,19 @@ from prefect.runtime import flow_run
 from databourse.comparison.summary import summarised
 from databourse.config import load_config
 from databourse.errors import ConfigError, InputError
-from databourse.refresh.comparison import Comparison, check_comparison, hold_comparison, results_of
+from databourse.refresh.comparison import (
+    Comparison,
+    check_comparison,
+    held_comparison,
+    release_comparison,
+    results_of,
+)
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.reports.comparison import comparison_markdown
 from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.compare_sampler import compare_sampler
+from tasks.prepare_comparison import prepare_comparison
 
 FOLDER = "comparisons"
 
@@ -75,14 +82,15 @@ def compare_selectors(config_path: str, overrides: list[str] | None = None) -> C
         stages: list[StageReport] = []
         status, message = "failed", "interrupted"
         try:
-            with hold_comparison(warehouse, run) as comparison:
-                left_out = _compared(run, stages)
-                result = _written(warehouse, comparison, left_out)
+            stages.append(prepare_comparison(run))
+            left_out = _compared(run, stages)
+            result = _written(warehouse, held_comparison(run.run_id), left_out)
             status, message = "completed", result.results
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             raise
         finally:
+            release_comparison(run.run_id)
             end_run(
                 warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
             )

@@ -24,7 +24,7 @@ signals: [uncertainty, rarity, diversity]     # the traders; add neighbour_agree
 # ask_llm: {{endpoint: {{base_url: "http://localhost:8000/v1", model: my-model}}}}
 
 # targets:                  # examples of the task to be good at; they are kept out of the pool
-#   - {{name: my_task, path: data/dev.jsonl, text: "{{text}}"}}      # prompt and completion, label too
+#   - {{name: my_task, path: data/dev.jsonl, text: "{{text}}"}}  # or prompt and completion; label
 # with targets also: dsir, quality_classifier, trak, quad; with labels influence
 # decontaminate: {{against: [data/test.jsonl]}}      # read as the first source is
 
@@ -34,7 +34,9 @@ budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
 # selection: {{length_bias: 1.0, topic_floor: 0.5, diversity: 0.1}}   # or method: sample
 # deduplicate: {{near: {{threshold: 0.8}}, max_removed_share_per_source: 0.5}}
 # topics: {{by: kmeans, count: 32}}
-# compare: {{test: {{name: my_test, path: data/test.jsonl, text: "{{text}}"}}, samplers: [random, market]}}
+# compare:                  # which sampler teaches more: databourse compare
+#   test: {{name: my_test, path: data/test.jsonl, text: "{{text}}"}}
+#   samplers: [random, market]
 """
 
 DEMO_CONFIG = """\

@@ -1,5 +1,5 @@
 -- Results of a comparison, cell by cell.
--- grain:  one row per sampler, budget, seed, target, metric
+-- grain:  one row per sampler, budget_tokens, seed, target, metric
 -- reads:  comparisons
 -- params: $comparison_id
 select

@@ -131,23 +131,23 @@ def test_one_seed_has_no_ceiling(truth):
     assert noise_ceiling(alone, rng=resamples()) is None
 
 
-def test_the_interval_of_the_ceiling_holds_the_truth_in_nineteen_of_twenty_banks():
-    # y = signal + noise of equal variance: Pearson's r is 0.5, Spearman's 6 / pi asin(r / 2) = 0.483
+def test_the_interval_of_the_ceiling_holds_the_truth_as_often_as_it_says():
+    # signal and noise of equal variance: Pearson's r is 0.5, Spearman's 6 / pi asin(r / 2) = 0.483
     truth = 6 / math.pi * math.asin(0.25)
     rng = np.random.default_rng(8)
     held = 0
-    for _ in range(40):
-        signal = rng.normal(size=(40, 10))
+    for _ in range(20):
+        signal = rng.normal(size=(40, 6))
         bank = Bank(
             masks=random_subsets(10, share=0.5, n_subsets=40, rng=rng),
-            outputs=signal + rng.normal(size=(2, 40, 10)),
+            outputs=signal + rng.normal(size=(2, 40, 6)),
             output="loss",
-            set_names=np.array(["a"] * 10, dtype=object),
-            is_tuning=np.arange(10) < 1,
+            set_names=np.array(["a"] * 6, dtype=object),
+            is_tuning=np.arange(6) < 1,
         )
-        found = noise_ceiling(bank, rng=rng, n_resamples=100)
+        found = noise_ceiling(bank, rng=rng, n_resamples=60)
         held += found.low - 0.02 <= truth <= found.high + 0.02
-    assert held >= 34  # 95 % of 40 is 38, with a standard deviation of 1.4
+    assert held >= 16  # 95 % of 20 is 19, with a standard deviation of 1
 
 
 def test_knowing_the_expected_output_reaches_about_what_is_called_attainable():

@@ -235,7 +235,7 @@ def test_dsir_shows_agreement_and_speed_beside_its_library(write_tables):
         "command": "python -m dsir",
     }
     page = write_tables.page([result])
-    assert "| data-selection | 9 | 6.5 | 1100 | 5 | 0.72 | 47% | 1.4e-15 |" in page
+    assert "| data-selection | 9 | 6.5 | 1.1e+03 | 5 | 0.72 | 47% | 1.4e-15 |" in page
     assert "| `other` | other cannot be installed |" in page
     assert "7,400 documents of AG News, 200 targets" in page
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -76,11 +75,10 @@ class Comparison:
         return dataclasses.replace(self.proxy, training_tokens=tokens)
 
 
-@contextlib.contextmanager
-def hold_comparison(
+def prepare_comparison(
     warehouse: Warehouse, run: RunContext, *, advance: ProgressReport = silent
-) -> Iterator[Comparison]:
-    """Prepare a comparison; tasks of this process find it by the run's id until the block ends.
+) -> Comparison:
+    """Prepare a comparison; tasks of this process find it by the run's id until it is released.
 
     Raises:
         ConfigError: nothing was refreshed yet, there is no test set, or a sampler is not known.
@@ -89,11 +87,13 @@ def hold_comparison(
     comparison = _prepared(warehouse, run, advance=advance)
     with _guard:
         _held[run.run_id] = comparison
-    try:
-        yield comparison
-    finally:
-        with _guard:
-            del _held[run.run_id]
+    return comparison
+
+
+def release_comparison(run_id: str) -> None:
+    """Let go of what was prepared for a run, if anything was."""
+    with _guard:
+        _held.pop(run_id, None)
 
 
 def held_comparison(run_id: str) -> Comparison:
