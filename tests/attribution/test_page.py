@@ -116,7 +116,7 @@ def test_the_table_gives_the_best_first_with_what_it_is_above_the_baseline(resul
 
 def test_the_headline_claims_no_more_than_the_interval_does(results):
     assert "trak foretells" in headline(results)
-    assert "above tfidf by +0.20" in headline(results)
+    assert "above tfidf by +0.200 (0.050 to 0.350, paired)" in headline(results)
     assert "not surely" not in headline(results)
     unsure = (results.scored[0], scored("trak", 0.31, 0.21, 0.41, (0.2, -0.01, 0.35)))
     assert "not surely above tfidf" in headline(make(scored=unsure))

@@ -80,15 +80,15 @@ def headline(results: AttributionResults) -> str:
     lds = best.lds
     text = (
         f"{best.name} foretells models retrained on {counted(lds.n_subsets, 'random subset')} with "
-        f"an LDS of {lds.score:.2f} ({lds.low:.2f} to {lds.high:.2f})"
+        f"an LDS of {lds.score:.3f} ({lds.low:.3f} to {lds.high:.3f})"
     )
     more = best.over_baseline
     if more is None:
         return f"{text}; nothing is above the baseline."
     verdict = "above" if more.low > 0 else "not surely above"
     return (
-        f"{text}, {verdict} {results.baseline} by {signed(more.difference)} ({more.low:.2f} to "
-        f"{more.high:.2f}, paired)."
+        f"{text}, {verdict} {results.baseline} by {signed(more.difference, 3)} ({more.low:.3f} "
+        f"to {more.high:.3f}, paired)."
     )
 
 

@@ -1,0 +1,1 @@
+"""Settlement: an oracle pays on a sample of contracts, traders earn or lose wealth by it."""
