@@ -250,8 +250,22 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("marginal price", f"{_log_price(info.marginal_log_price_per_token)} (log, per token)"),
         ("length bias", f"{info.market.length_bias:g}"),
         ("method", _method(info)),
-        ("decontamination", "not run" if info.decontamination is None else "run"),
+        ("decontamination", _decontamination(info)),
     ]
+
+
+def _decontamination(info: ManifestInfo) -> str:
+    """Return what the pool was compared with, and how much of it fell."""
+    proof = info.decontamination
+    if proof is None:
+        return "not run"
+    sets = proof.get("sets")
+    names = (
+        [str(each["name"]) for each in sets if isinstance(each, dict)]
+        if isinstance(sets, list)
+        else []
+    )
+    return f"{proof.get('dropped', 0)} documents dropped against {', '.join(names)}"
 
 
 def _has_limits(parts: Sequence[TopicTotals] | Sequence[SourceTotals]) -> bool:
