@@ -254,7 +254,7 @@ def test_what_is_missing_is_said_in_one_line(prefect_server, command, tmp_path):
     unlabelled = [{"name": "notes", "path": "pool.csv", "text": "{text}"}]
     bare = write_config(tmp_path, signals=["rarity"], sources=unlabelled)
     refresh_pool(str(bare), [])
-    with pytest.raises(ConfigError, match="at least 2 examples of target 'dev'") as found:
+    with pytest.raises(ConfigError, match="needs labels of at least two classes") as found:
         command(bare, "--proxy", "linear")
     assert "\n" not in str(found.value)
     causal = json.loads(

@@ -143,6 +143,8 @@ def attribution_plan(
         raise ConfigError(
             f"pool {run.pool!r} has {documents.num_rows} documents: too few to draw subsets of"
         )
+    if choice.proxy == "linear":
+        _check_classes(run, documents)
     targets = target_sets(warehouse, of_past, encoder_id=None)
     usable = {each.name: _usable(each, documents, choice.proxy) for each in targets}
     positions = {name: _drawn(run, name, places, choice) for name, places in usable.items()}
@@ -324,6 +326,15 @@ def _bank_id(
     )[:32]
 
 
+def _check_classes(run: RunContext, documents: pa.Table) -> None:
+    n_classes = len(set(documents["label"].to_pylist()) - {None})
+    if n_classes < 2:
+        raise ConfigError(
+            f"proxy linear needs labels of at least two classes, pool {run.pool!r} has "
+            f"{n_classes}; give its sources the column of their label, or ask for --proxy causal_lm"
+        )
+
+
 def _usable(target: TargetSet, documents: pa.Table, proxy: ProxyKind) -> IntArray:
     """Return the places of examples that the proxy can be measured on."""
     if proxy == "linear":
@@ -369,11 +380,6 @@ def _linear(
     labels = np.array(documents["label"].to_pylist(), dtype=np.object_)
     codes = label_codes(labels)
     n_classes = int(codes.max()) + 1
-    if n_classes < 2:
-        raise ConfigError(
-            f"proxy linear needs labels of at least two classes, pool {of_past.pool!r} has "
-            f"{n_classes}; give its sources the column of their label, or ask for --proxy causal_lm"
-        )
     code_of = {str(label): int(code) for label, code in zip(labels, codes, strict=True)}
     vectors = snapshot_vectors(
         warehouse, snapshot_id=past.ids.snapshot_id, encoder_id=past.ids.encoder_id

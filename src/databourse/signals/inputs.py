@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from databourse.errors import InputError
-from databourse.influence.pool_gradients import CheckpointGradients
 from databourse.language_models.losses import TokenLosses
 from databourse.neighbours import Neighbours
 from databourse.progress import ProgressReport, silent
 from databourse.signals.specification import Need
 from databourse.targets import TargetSet
 from databourse.topics import Topics
+
+if TYPE_CHECKING:  # it loads scipy
+    from databourse.influence.pool_gradients import CheckpointGradients
 
 T = TypeVar("T")
 
