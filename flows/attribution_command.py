@@ -102,7 +102,7 @@ def _row(each: dict[str, Any]) -> list[str]:
         f"{each['low']:.3f} to {each['high']:.3f}",
         "" if more is None else f"{more['difference']:+.3f}",
         "" if more is None else f"{more['low']:.3f} to {more['high']:.3f}",
-        each["setting"],
+        f"{each['setting']} (edge)" if each["setting_at_edge"] else each["setting"],
     ]
 
 

@@ -106,7 +106,7 @@ def test_the_table_gives_the_best_first_with_what_it_is_above_the_baseline(resul
             "0.210 to 0.410",
             "+0.200",
             "0.050 to 0.350",
-            "damping 0.1",
+            "damping 0.1 (edge)",
             "attribution",
         ),
         ("tfidf", "0.110", "0.020 to 0.200", "", "", "", "baseline"),
@@ -151,6 +151,7 @@ def test_the_record_is_json_and_holds_what_the_table_does(results):
     trak, tfidf, _ = found["attributions"]
     assert trak["over_baseline"] == {"difference": 0.2, "low": 0.05, "high": 0.35}
     assert trak["tuning"] == {"damping 0.1": 0.3, "damping 1": 0.25}
+    assert (trak["setting_at_edge"], tfidf["setting_at_edge"]) == (True, False)
     assert tfidf["over_baseline"] is None
     assert found["ceiling"]["seed_agreement"] == 0.4
     assert found["random_sd_by_example"] == pytest.approx(0.2)  # 1 / sqrt(26 - 1)

@@ -73,6 +73,21 @@ def test_a_setting_is_chosen_on_the_tuning_half_although_another_is_better_on_th
     assert found.tuning["damping 1"] > 0.5 > -0.5 > found.tuning["damping 0"]
 
 
+def test_the_first_and_the_last_setting_are_at_the_edge_and_one_between_is_not(truth):
+    effects, bank = truth
+    noise = np.random.default_rng(6).normal(size=effects.shape)
+    edges = [
+        scored_attributions([attribution("one", *values)], bank, rng=resamples())[0].is_at_edge
+        for values in (
+            (effects, noise, noise),
+            (noise, effects, noise),
+            (noise, noise, effects),
+            (effects,),
+        )
+    ]
+    assert edges == [True, False, True, False]
+
+
 def test_a_difference_is_paired_and_the_baseline_has_none(truth):
     effects, bank = truth
     noise = np.random.default_rng(6).normal(size=effects.shape)

@@ -67,7 +67,7 @@ def cells(results: AttributionResults) -> list[tuple[str, ...]]:
                 _interval(each.lds.low, each.lds.high),
                 "" if more is None else f"{more.difference:+.3f}",
                 "" if more is None else _interval(more.low, more.high),
-                each.setting,
+                f"{each.setting} (edge)" if each.is_at_edge else each.setting,
                 each.kind,
             )
         )
@@ -178,6 +178,7 @@ def _record_of(each: ScoredAttribution) -> dict[str, Any]:
         "by_set": dict(each.by_set),
         "setting": each.setting,
         "tuning": dict(each.tuning),
+        "setting_at_edge": each.is_at_edge,
         "constant_predictions": each.lds.n_constant_predictions,
         "over_baseline": None
         if more is None

@@ -81,6 +81,11 @@ class ScoredAttribution:
     by_set: Mapping[str, float]
     over_baseline: LdsDifference | None
 
+    @property
+    def is_at_edge(self) -> bool:
+        """Tell whether the best setting is the first or last tried: one beyond may be better."""
+        return bool(self.tuning) and self.setting in (next(iter(self.tuning)), [*self.tuning][-1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
