@@ -24,7 +24,7 @@ demo: setup  ## From the docstrings of the installed packages to a verified mani
 	$(BIN)/databourse demo
 
 test: setup  ## Run the tests.
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 check: lint types layers sql test  ## Run every check: lint, format, types, layers, SQL, tests.
 
