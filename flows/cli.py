@@ -18,6 +18,7 @@ from flows.compare_command import compare
 from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
+from flows.settle_command import settle
 from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
 from flows.terminal import flow_on_the_terminal
 
@@ -56,6 +57,7 @@ app.command(
     epilog="Example: databourse price databourse.yaml --budget-tokens 30000 --without rarity"
 )(price)
 app.command(epilog="Example: databourse explain databourse.yaml 3f9a1c07")(explain)
+app.command(epilog="Example: databourse settle databourse.yaml --contracts 500")(settle)
 app.command(epilog="Example: databourse attribution databourse.yaml --proxy linear --subsets 100")(
     attribution
 )

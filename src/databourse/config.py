@@ -32,6 +32,7 @@ from databourse.config_compare import CompareConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
+from databourse.config_settlement import SettlementConfig
 from databourse.config_sources import (
     DecontaminateConfig,
     SourceConfig,
@@ -111,6 +112,10 @@ class LiquidityConfig(Section):
         return self
 
 
+USUAL_LIQUIDITY = LiquidityConfig(effective_share=0.3)
+"""Where neither a config nor a settlement says otherwise."""
+
+
 class PowerMassConfig(Section):
     """Topic mass proportional to a power of the topic's size."""
 
@@ -148,9 +153,15 @@ class MarketConfig(Section):
     traders: Literal["fixed_orders"] | RiskAverseConfig = Field(
         default="fixed_orders", description="How a signal turns into orders."
     )
-    liquidity: LiquidityConfig = LiquidityConfig(effective_share=0.3)
-    weights: Literal["equal"] | dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default="equal", description="Size of each trader's orders; normalised to sum 1."
+    liquidity: Literal["auto"] | LiquidityConfig = Field(
+        default="auto",
+        description="How far orders move prices; auto: what the last settlement fitted where "
+        "weights are settled, else an effective share of 0.3.",
+    )
+    weights: Literal["equal", "settled"] | dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default="settled",
+        description="Size of each trader's orders, normalised to sum 1; settled: what the last "
+        "settlement says, equal before the first.",
     )
     topic_mass: Literal["proportional", "balanced"] | PowerMassConfig = "proportional"
 
@@ -304,6 +315,7 @@ class RefreshConfig(BaseSettings):
     )
     influence: InfluenceConfig = InfluenceConfig()
     market: MarketConfig = MarketConfig()
+    settlement: SettlementConfig = SettlementConfig()
     budget: BudgetConfig
     selection: SelectionConfig = SelectionConfig()
     manifest: ManifestConfig = ManifestConfig()
@@ -328,12 +340,12 @@ class RefreshConfig(BaseSettings):
         if repeated:
             raise ValueError(f"signal {repeated[0]!r} is named twice; a signal is one trader")
         weights = self.market.weights
-        if weights != "equal" and set(weights) != set(names):
+        if isinstance(weights, dict) and set(weights) != set(names):
             raise ValueError(
                 f"market.weights must name every signal once: expected {', '.join(sorted(names))}; "
                 f"got {', '.join(sorted(weights))}"
             )
-        if weights != "equal" and not any(weights.values()):
+        if isinstance(weights, dict) and not any(weights.values()):
             raise ValueError("market.weights are all 0; give at least one trader a weight")
         _check_risk_averse(self.market, names)
         for spec, parameters in signals:
@@ -409,7 +421,7 @@ def _check_risk_averse(market: MarketConfig, signals: Sequence[str]) -> None:
     traders = market.traders
     if isinstance(traders, str):
         return
-    if market.liquidity.shares is None:
+    if isinstance(market.liquidity, str) or market.liquidity.shares is None:
         raise ValueError(
             "market.traders with risk_aversion need market.liquidity.shares: their prices depend "
             "on liquidity otherwise than through an effective share"
@@ -488,7 +500,8 @@ def config_yaml(config: RefreshConfig) -> str:
 def config_digest(config: RefreshConfig) -> str:
     """Return the digest of the settings that can change a result: not resources, not places."""
     settings = config.model_dump(
-        mode="json", exclude={"compare", "compute", "warehouse", "manifests", "data_roots"}
+        mode="json",
+        exclude={"compare", "settlement", "compute", "warehouse", "manifests", "data_roots"},
     )
     return digest_of(settings)
 

@@ -136,6 +136,9 @@ class MarketRecord(_Part):
     weights: dict[str, float] = Field(description="Trader to its share of the order flow.")
     prior: JsonValue = Field(default=None, description="Opening prices, as configured.")
     traders: JsonValue = Field(default=None, description="How orders are made, as configured.")
+    settlement_id: str | None = Field(
+        default=None, description="The settlement that the weights come from, if one did."
+    )
 
 
 class SelectionRecord(_Part):

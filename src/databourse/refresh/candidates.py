@@ -13,10 +13,12 @@ from databourse.influence.dsdm import dsdm_values
 from databourse.influence.pool_gradients import trak_by_target
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
+from databourse.refresh.oracles import open_oracle, oracle_can_speak
 from databourse.refresh.past_runs import PastRun
 from databourse.refresh.settings import all_needs, trader_weights
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.refresh.snapshot_inputs import snapshot_inputs
+from databourse.refresh.standing_wealth import as_settled, standing_wealth
 from databourse.samplers.dsdm import DSDM
 from databourse.samplers.interface import Candidates
 from databourse.samplers.ranked import MEAN_TOKEN_LOSS, P_YES
@@ -71,8 +73,13 @@ def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Can
         texts=_batches(texts),
         targets=inputs.targets,
         influence_of=inputs.influence_of,
+        utilities_of=(
+            open_oracle(warehouse, of_past, ids, documents).utilities_of
+            if oracle_can_speak(run.config, ids)
+            else None
+        ),
         signals=signals,
-        weights=trader_weights(run.config),
+        weights=trader_weights(as_settled(run.config, standing_wealth(warehouse, run.pool))),
     )
 
 

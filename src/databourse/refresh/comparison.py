@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from databourse.comparison.grid import ALL, Cell, Pick, cells_of, described, measured, pick
 from databourse.comparison.proxies import CausalProxy, LinearProxy, Measurement, linear_proxy
-from databourse.config import RefreshConfig
+from databourse.config import USUAL_LIQUIDITY, RefreshConfig
 from databourse.digests import digest_of
 from databourse.errors import ConfigError, IntegrityError
 from databourse.progress import ProgressReport, silent
@@ -262,14 +262,16 @@ def market_terms(config: RefreshConfig) -> MarketTerms:
     Raises:
         ConfigError: the config asks for what a sampler of the market has not.
     """
+    from databourse.market.liquidity import EffectiveShare
     from databourse.refresh.settings import market_topic_mass, market_traders
 
     market, selection = config.market, config.selection
+    liquidity = USUAL_LIQUIDITY if isinstance(market.liquidity, str) else market.liquidity
     unknown = [
         name
         for name, is_set in (
             ("market.prior", market.prior != "uniform"),
-            ("market.liquidity.by_topic", bool(market.liquidity.by_topic)),
+            ("market.liquidity.by_topic", bool(liquidity.by_topic)),
             ("selection.topic_floor", bool(selection.topic_floor)),
             ("selection.topic_cap", bool(selection.topic_cap)),
             ("selection.source_floor", bool(selection.source_floor)),
@@ -284,9 +286,6 @@ def market_terms(config: RefreshConfig) -> MarketTerms:
             f"{unknown[0]} is not part of a comparison yet; leave it out of the config that is "
             "compared, or leave out the sampler 'market'"
         )
-    liquidity = market.liquidity
-    from databourse.market.liquidity import EffectiveShare
-
     return MarketTerms(
         topic_mass=market_topic_mass(config),
         liquidity=(

@@ -9,11 +9,12 @@ from typing import Literal
 import duckdb
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from databourse.config import RefreshConfig
 from databourse.market.clearing_sql import MarketSummary, TopicMarket, assemble_board
 from databourse.refresh.context import SnapshotIds
+from databourse.refresh.standing_wealth import SETTLED, as_settled, publish_wealth
 from databourse.refresh.trading import Session, hold_session, stored_vectors, sweep
 from databourse.selection.greedy import marginal_price_by_group
 from databourse.selection.sweep import SweepRow
@@ -29,6 +30,10 @@ class MarketReport:
 
     weights: dict[str, float]
     """Trader to its share of the order flow; in order of name."""
+    settlement_id: str | None
+    """Of the settlement that they come from; None where the config sets them, or none was yet."""
+    liquidity: dict[str, JsonValue]
+    """The setting that the market was cleared with."""
     topics: tuple[TopicMarket, ...]
     board_id: str
     limit: int
@@ -73,6 +78,10 @@ def clear_and_buy(
         ContractViolation: a candidate lacks a topic, a length, or a finite value of a signal.
     """
     _forget(warehouse, run_id)
+    standing = None
+    if config.market.weights == SETTLED:
+        standing = publish_wealth(warehouse, config.pool)
+    config = as_settled(config, standing)
     with warehouse.transaction() as cursor:
         board = assemble_board(
             cursor,
@@ -84,7 +93,13 @@ def clear_and_buy(
         board_id = store_board(warehouse.root, board)
         vectors = stored_vectors(cursor, board, ids.encoder_id)
         session = hold_session(cursor, board, config, vectors=vectors)
-        report = _report(session, board_id, sweep(session, config, vectors=vectors))
+        report = _report(
+            session,
+            board_id,
+            sweep(session, config, vectors=vectors),
+            config,
+            settlement_id=None if standing is None else standing.settlement_id,
+        )
         _write(cursor, session, run_id)
         append(
             cursor,
@@ -101,7 +116,14 @@ def clear_and_buy(
     return report
 
 
-def _report(session: Session, board_id: str, rows: Sequence[SweepRow]) -> MarketReport:
+def _report(
+    session: Session,
+    board_id: str,
+    rows: Sequence[SweepRow],
+    config: RefreshConfig,
+    *,
+    settlement_id: str | None,
+) -> MarketReport:
     summary: MarketSummary = session.cleared.summary
     board, is_bought = session.board, session.purchase.is_bought
     marginal = marginal_price_by_group(
@@ -113,6 +135,8 @@ def _report(session: Session, board_id: str, rows: Sequence[SweepRow]) -> Market
     )
     return MarketReport(
         weights=summary.weights,
+        settlement_id=settlement_id,
+        liquidity=_configured_liquidity(config),
         topics=summary.topics,
         board_id=board_id,
         limit=session.limit,
@@ -126,6 +150,12 @@ def _report(session: Session, board_id: str, rows: Sequence[SweepRow]) -> Market
         n_bought=int(np.count_nonzero(is_bought)),
         sweep=tuple(rows),
     )
+
+
+def _configured_liquidity(config: RefreshConfig) -> dict[str, JsonValue]:
+    liquidity = config.market.liquidity
+    assert not isinstance(liquidity, str)  # noqa: S101 - it was looked up
+    return liquidity.model_dump(mode="json", exclude_none=True)
 
 
 def _limits(session: Session, kind: str, which: Literal["floors", "caps"]) -> dict[str, int]:

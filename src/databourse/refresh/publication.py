@@ -159,9 +159,10 @@ def _facts(
         dropped=dropped_by_reason(warehouse, run.run_id),
         market=manifests.MarketRecord(
             topic_mass=config.model_dump(mode="json")["market"]["topic_mass"],
-            liquidity=config.market.liquidity.model_dump(mode="json", exclude_none=True),
+            liquidity=market.liquidity,
             length_bias=config.selection.length_bias,
             weights=market.weights,
+            settlement_id=market.settlement_id,
             prior=_as_configured(config.market.prior),
             traders=_as_configured(config.market.traders),
         ),

@@ -78,10 +78,30 @@ def ask_about_quality(
         TransientError: too many documents have no answer after all retries; what was answered is
             kept, and a later try asks about the others only.
     """
-    config = _settings(run.config)
-    asked = answering(config, root=Path(run.root))
     members = warehouse.rows("stg_snapshot__members", {"snapshot_id": snapshot_id})
     wanted = _wanted(run, members["document_id"].to_pylist())
+    return ask_about(warehouse, run, wanted, advance=advance)
+
+
+def ask_about(
+    warehouse: Warehouse, run: RunContext, document_ids: Sequence[str], *, advance: ProgressReport
+) -> Asked:
+    """Ask about those of some documents that have no answer yet.
+
+    Args:
+        warehouse: that holds their texts.
+        run: whose config says who answers.
+        document_ids: distinct.
+        advance: told of documents as they are answered.
+
+    Raises:
+        ConfigError: the model or endpoint cannot be used.
+        TransientError: too many documents have no answer after all retries; what was answered is
+            kept, and a later try asks about the others only.
+    """
+    config = _settings(run.config)
+    asked = answering(config, root=Path(run.root))
+    wanted = sorted(document_ids)
     relations = {"wanted_documents": pa.table({"document_id": pa.array(wanted, pa.string())})}
     asked_id = scorer_id(
         model=asked.model,

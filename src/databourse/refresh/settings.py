@@ -12,7 +12,7 @@ import numpy as np
 from databourse.config import RefreshConfig
 from databourse.config_models import REFERENCE
 from databourse.config_sources import FilesConfig
-from databourse.errors import UnknownNameError
+from databourse.errors import InputError, UnknownNameError
 from databourse.market.board import Board
 from databourse.market.clearing import Liquidity
 from databourse.market.liquidity import EffectiveShare
@@ -124,10 +124,18 @@ def model_work(config: RefreshConfig) -> ModelWork:
 
 
 def trader_weights(config: RefreshConfig) -> dict[str, float]:
-    """Return each trader's weight as configured, not yet normalised."""
+    """Return each trader's weight as configured, not yet normalised.
+
+    Raises:
+        InputError: the config leaves them to settlements; see `as_settled`.
+    """
     names = signal_names(config)
     weights = config.market.weights
-    return dict.fromkeys(names, 1.0) if weights == "equal" else {k: weights[k] for k in names}
+    if weights == "equal":
+        return dict.fromkeys(names, 1.0)
+    if weights == "settled":
+        raise InputError("weights that are settled must be looked up in the warehouse first")
+    return {name: weights[name] for name in names}
 
 
 def market_liquidity(config: RefreshConfig, topics: Sequence[str]) -> Liquidity:
@@ -135,8 +143,11 @@ def market_liquidity(config: RefreshConfig, topics: Sequence[str]) -> Liquidity:
 
     Raises:
         UnknownNameError: an exception is made for a topic that is not there.
+        InputError: the config leaves it to settlements; see `as_settled`.
     """
     liquidity = config.market.liquidity
+    if isinstance(liquidity, str):
+        raise InputError("liquidity that is settled must be looked up in the warehouse first")
     for topic in liquidity.by_topic:
         if topic not in topics:
             raise UnknownNameError("topic", topic, topics, where="market.liquidity.by_topic")

@@ -17,6 +17,7 @@ from databourse.refresh.environment import require_pipeline
 from databourse.refresh.examples import example_sections
 from databourse.refresh.language_models import check_entailment_model, check_language_model
 from databourse.refresh.settings import configured_signals, model_work, open_configured_source
+from databourse.refresh.standing_wealth import SETTLED
 from databourse.sources import check_source
 from databourse.tokenization import check_tokenizer
 
@@ -97,7 +98,11 @@ def check_models(config: RefreshConfig, root: Path) -> list[Check]:
 
 def _check_weights(config: RefreshConfig, signals: Sequence[str]) -> str:
     weights = config.market.weights
-    return "equal" if weights == "equal" else ", ".join(f"{k} {weights[k]:g}" for k in signals)
+    if weights == SETTLED:
+        return "what the last settlement says; equal before the first (databourse settle CONFIG)"
+    if isinstance(weights, str):
+        return weights
+    return ", ".join(f"{name} {weights[name]:g}" for name in signals)
 
 
 def _check_folder(folder: Path) -> str:

@@ -27,7 +27,16 @@ from databourse.topics import Topics, topics_from_names
 T = TypeVar("T")
 S = TypeVar("S", bound=np.generic)
 
-Input = Literal["embeddings", "topics", "labels", "texts", "targets", "signals", "influence_of"]
+Input = Literal[
+    "embeddings",
+    "topics",
+    "labels",
+    "texts",
+    "targets",
+    "signals",
+    "influence_of",
+    "utilities_of",
+]
 """A field of `Candidates` that a caller may not have."""
 
 
@@ -51,6 +60,8 @@ class Candidates:
         targets: examples of the tasks that a trained model must be good at; None likewise.
         influence_of: measures what documents at some positions take off target loss, larger is
             better; dear, so it is asked about few; None likewise.
+        utilities_of: what an oracle says documents at some positions are worth, larger is better,
+            NaN where it cannot judge; asked about a sample; None likewise.
         signals: by name of the trader, shape (n,), float64, finite, larger is more useful; None
             likewise.
         weights: of each trader, >= 0; None where the caller trusts them all the same.
@@ -69,6 +80,7 @@ class Candidates:
     texts: Callable[[], Iterator[Sequence[str]]] | None = None
     targets: Sequence[TargetSet] | None = None
     influence_of: Callable[[IntArray], FloatArray] | None = None
+    utilities_of: Callable[[IntArray], FloatArray] | None = None
     signals: Mapping[str, FloatArray] | None = None
     weights: Mapping[str, float] | None = None
 
@@ -121,7 +133,7 @@ def restricted_to(candidates: Candidates, positions: IntArray) -> Candidates:
         candidates: any.
         positions: ascending and distinct, at least one.
     """
-    texts, influence_of, topics = candidates.texts, candidates.influence_of, candidates.topics
+    texts, topics = candidates.texts, candidates.topics
     is_kept = np.zeros(len(candidates.document_ids), dtype=np.bool_)
     is_kept[positions] = True
     kept: list[bool] = is_kept.tolist()
@@ -131,8 +143,10 @@ def restricted_to(candidates: Candidates, positions: IntArray) -> Candidates:
         for batch in texts() if texts is not None else ():
             yield [text for text in batch if next(places)]
 
-    def influence_of_kept(own: IntArray) -> FloatArray:
-        return required(influence_of, "influence_of")(positions[own])
+    def of_kept(
+        measure: Callable[[IntArray], FloatArray] | None,
+    ) -> Callable[[IntArray], FloatArray] | None:
+        return None if measure is None else lambda own: measure(positions[own])
 
     def rows(values: NDArray[S] | None) -> NDArray[S] | None:
         return None if values is None else values[positions]
@@ -148,7 +162,8 @@ def restricted_to(candidates: Candidates, positions: IntArray) -> Candidates:
         topics=None if topics is None else topics_from_names(topics.names[positions], embeddings),
         labels=rows(candidates.labels),
         texts=None if texts is None else kept_texts,
-        influence_of=None if influence_of is None else influence_of_kept,
+        influence_of=of_kept(candidates.influence_of),
+        utilities_of=of_kept(candidates.utilities_of),
         signals=None if signals is None else {k: v[positions] for k, v in signals.items()},
     )
 

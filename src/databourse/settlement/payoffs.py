@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
 
 from databourse.errors import InputError
 from databourse.market.lmsr import FloatArray, exact_sum
@@ -179,5 +178,7 @@ def _of_ranks(rank: FloatArray, form: PayoffForm) -> FloatArray:
         return rank**form.power
     if isinstance(form, TopShare):
         return (rank > 1 - form.share).astype(np.float64)
+    from scipy.special import ndtri  # slow to import, and needed here alone
+
     result: FloatArray = np.exp(form.sharpness * ndtri(rank))
     return result

@@ -42,7 +42,10 @@ from databourse.market.standardisation import IntArray, topic_positions
 from databourse.settlement.payoffs import ranks
 
 UtilitiesOf: TypeAlias = Callable[[IntArray], FloatArray]
-"""Positions, distinct, int64, to the utility of each document, float64: larger is better."""
+"""Positions, distinct, int64, to the utility of each document, float64: larger is better.
+
+NaN where the oracle cannot judge a document.
+"""
 
 Allocation = Literal["uniform", "stratified", "bandit"]
 
@@ -53,10 +56,11 @@ _FIRST_VISITS = 2  # fewer have no spread
 class SettledSample:
     """Documents on which an oracle has spoken.
 
-    `positions`, shape (n,), ascending; `utilities`, shape (n,), as the oracle gave them;
+    `positions`, shape (n,), ascending; `utilities`, shape (n,), as the oracle gave them, finite;
     `inclusion` pi, shape (n,), in (0, 1]; `weights` 1 / pi, shape (n,), documents; `rounds`: calls
     of the oracle; `settled_of_topic` n_t, shape (n_topics,); `covered_share`: part of the pool that
-    is in a topic with a settled contract, in (0, 1].
+    is in a topic with a settled contract, in (0, 1]; `unjudged`: documents that it was asked about
+    in vain, which are no part of the sample.
     """
 
     positions: IntArray
@@ -66,6 +70,7 @@ class SettledSample:
     rounds: int
     settled_of_topic: IntArray
     covered_share: float
+    unjudged: int
 
 
 def settle_sample(
@@ -91,8 +96,8 @@ def settle_sample(
         alpha: how much the bandit doubts what it knows little of, >= 0.
 
     Raises:
-        InputError: an argument is outside its domain, or the oracle gave other than one finite
-            number for each document.
+        InputError: an argument is outside its domain, the oracle gave other than one number for
+            each document, or it could judge none.
     """
     positions = topic_positions(topic_index, n_documents=topic_index.size)
     sizes = np.array([part.size for part in positions], dtype=np.int64)
@@ -120,6 +125,43 @@ def settle_sample(
         raise InputError(f"allocation must be uniform, stratified or bandit, got {allocation!r}")
     inclusion = (counts / sizes)[topic_index[chosen]]
     return _sample(topic_index, sizes, chosen, utilities, inclusion=inclusion, rounds=rounds)
+
+
+def given_sample(
+    topic_index: IntArray, utilities: FloatArray, *, n_contracts: int, rng: np.random.Generator
+) -> SettledSample:
+    """Return a sample of the documents whose utility somebody has written down.
+
+    They count as drawn uniformly from their topic, with n_t / N_t as the chance of each: nothing is
+    known of how they were chosen, and a choice that goes by utility within a topic biases wealth.
+
+    Args:
+        topic_index: of the pool, shape (n_documents,), topics 0 .. n_topics - 1.
+        utilities: shape (n_documents,), NaN where nobody has judged.
+        n_contracts: how many of them at most; more are thinned out, topic by topic in proportion.
+        rng: of the thinning.
+
+    Raises:
+        InputError: an argument is outside its domain, or none is judged.
+    """
+    known = np.flatnonzero(np.isfinite(utilities)).astype(np.int64)
+    if utilities.shape != topic_index.shape or n_contracts < 1 or not known.size:
+        raise InputError(
+            f"a sample needs the utility of at least one of {topic_index.size} documents and at "
+            f"least 1 contract, got {known.size} and {n_contracts}"
+        )
+    own = np.unique(topic_index[known], return_inverse=True)[1]
+    if known.size > n_contracts:
+        queues = [
+            known[part[rng.permutation(part.size)]]
+            for part in topic_positions(own.astype(np.int64), n_documents=known.size)
+        ]
+        sizes = np.array([queue.size for queue in queues], dtype=np.int64)
+        known = _first(queues, proportional_counts(sizes, n_contracts, rng=rng))
+    sizes = np.bincount(topic_index).astype(np.int64)
+    counts = np.bincount(topic_index[known], minlength=sizes.size)
+    inclusion = (counts / sizes)[topic_index[known]]
+    return _sample(topic_index, sizes, known, utilities[known], inclusion=inclusion, rounds=1)
 
 
 def proportional_counts(sizes: IntArray, n_contracts: int, *, rng: np.random.Generator) -> IntArray:
@@ -195,6 +237,8 @@ def _by_bandit(
 
 def _spreads(utilities: FloatArray, topics: IntArray, *, n_topics: int) -> tuple[FloatArray, float]:
     """Return s_t, where two or more are settled and s elsewhere, and s."""
+    judged = np.isfinite(utilities)
+    utilities, topics = utilities[judged], topics[judged]
     if not utilities.size:
         return np.zeros(n_topics), 0.0
     rank = ranks(
@@ -211,10 +255,10 @@ def _spreads(utilities: FloatArray, topics: IntArray, *, n_topics: int) -> tuple
 
 def _asked(utilities_of: UtilitiesOf, positions: IntArray) -> FloatArray:
     utilities = utilities_of(positions)
-    if utilities.shape != positions.shape or not np.isfinite(utilities).all():
+    if utilities.shape != positions.shape or np.isinf(utilities).any():
         raise InputError(
-            f"the oracle must give one finite utility for each of {positions.size} documents, got "
-            f"{utilities!r}; leave out of the pool what it cannot judge"
+            f"the oracle must give one utility for each of {positions.size} documents, finite or "
+            f"NaN where it cannot judge, got {utilities!r}"
         )
     return utilities.astype(np.float64)
 
@@ -233,13 +277,19 @@ def _sample(
     inclusion: FloatArray,
     rounds: int,
 ) -> SettledSample:
-    settled = np.bincount(topic_index[chosen], minlength=sizes.size).astype(np.int64)
+    judged = np.isfinite(utilities)
+    if not judged.any():
+        raise InputError(
+            f"the oracle could judge none of {chosen.size} documents; ask about more, or another"
+        )
+    settled = np.bincount(topic_index[chosen[judged]], minlength=sizes.size).astype(np.int64)
     return SettledSample(
-        positions=chosen,
-        utilities=utilities,
-        inclusion=inclusion,
-        weights=1 / inclusion,
+        positions=chosen[judged],
+        utilities=utilities[judged],
+        inclusion=inclusion[judged],
+        weights=1 / inclusion[judged],
         rounds=rounds,
         settled_of_topic=settled,
         covered_share=float(sizes[settled > 0].sum() / sizes.sum()),
+        unjudged=int((~judged).sum()),
     )

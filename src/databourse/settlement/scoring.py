@@ -24,6 +24,8 @@ from databourse.errors import InputError
 from databourse.market.lmsr import FloatArray, exact_sum
 from databourse.settlement.contracts import SettledContracts
 
+_MOST_FLOW = 1e6  # nats per spread: prices are one document's long before
+
 
 def log_price_ratios(contracts: SettledContracts, orders: FloatArray) -> FloatArray:
     """Return ln(p_i / a_i), shape (n,): how far the orders move each price, in nats.
@@ -104,3 +106,31 @@ def marginal_log_scores(contracts: SettledContracts, orders: FloatArray) -> Floa
     together = log_score(contracts, orders)
     without = orders * (1 - np.eye(contracts.n_traders))
     return np.array([together - log_score(contracts, rest) for rest in without])
+
+
+def best_order_flow(contracts: SettledContracts, weights: FloatArray) -> float:
+    """Return the size at which orders in proportion to weights score best, in nats per spread.
+
+    S is concave along the ray, so its slope crosses 0 once, or never where all that is foreseen is
+    foreseen with certainty: then it ends at 1e6.
+
+    Args:
+        contracts: settled.
+        weights: shape (n_traders,), >= 0, sum 1.
+
+    Returns:
+        >= 0; 0 where the weights foresee nothing. 1 / it is a liquidity in shares.
+    """
+    from scipy.optimize import brentq  # slow to import, and needed here alone
+
+    def slope(flow: float) -> float:
+        return exact_sum(weights * log_score_gradient(contracts, flow * weights))
+
+    if slope(0.0) <= 0:
+        return 0.0
+    upper = 1.0
+    while slope(upper) > 0:
+        upper *= 2
+        if upper > _MOST_FLOW:
+            return _MOST_FLOW
+    return float(brentq(slope, 0.0, upper, xtol=1e-12))

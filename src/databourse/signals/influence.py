@@ -76,7 +76,7 @@ def influence(parameters: InfluenceParameters, inputs: SignalInputs) -> SignalRe
     codes = trainable_codes(labels, smallest_class=parameters.smallest_class)
     code_of = {label: code for label, code in zip(labels, codes.tolist(), strict=True) if code >= 0}
     targets = required(inputs.targets, "targets")
-    examples = [_known_examples(target, code_of) for target in targets]
+    examples = [known_examples(target, code_of) for target in targets]
     by_target = cross_fitted_influence(
         required(inputs.embeddings, "embeddings"),
         codes,
@@ -108,18 +108,25 @@ def influence(parameters: InfluenceParameters, inputs: SignalInputs) -> SignalRe
     )
 
 
-def _known_examples(
-    target: TargetSet, code_of: dict[str, int]
-) -> tuple[NDArray[np.float32], Codes]:
-    """Return embeddings and classes of those examples whose label the pool has."""
+def known_examples(target: TargetSet, code_of: dict[str, int]) -> tuple[NDArray[np.float32], Codes]:
+    """Return embeddings and classes of those examples whose label the pool has.
+
+    Args:
+        target: with embeddings.
+        code_of: class of each label that trains.
+
+    Raises:
+        InputError: it has no embeddings, or no example with such a label.
+    """
     if target.embeddings is None:
         raise InputError(f"target {target.name!r} must come with embeddings; it has none")
     codes = np.array([code_of.get(label, NO_LABEL) for label in target.labels], dtype=np.int64)
     known = codes != NO_LABEL
     if not known.any():
         raise InputError(
-            f"signal 'influence' needs targets with labels that the pool has, and no example of "
-            f"target {target.name!r} has one; the pool has {', '.join(sorted(code_of)[:10])}"
+            f"influence of labelled documents needs targets with labels that the pool has, and no "
+            f"example of target {target.name!r} has one; the pool has "
+            f"{', '.join(sorted(code_of)[:10])}"
         )
     return target.embeddings[known], codes[known]
 

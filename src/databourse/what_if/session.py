@@ -22,6 +22,7 @@ from databourse.market.board import Board
 from databourse.market.columns import numpy_column
 from databourse.market.standardisation import IntArray
 from databourse.refresh.settings import configured_signals
+from databourse.refresh.standing_wealth import as_settled, published_wealth
 from databourse.refresh.trading import Session, Vectors, hold_session, stored_vectors, sweep
 from databourse.selection.greedy import BoolArray
 from databourse.selection.sweep import SweepRow
@@ -78,14 +79,15 @@ def what_if(
         "latest" if version is None else version,
     )
     warehouse_root = (root / config.warehouse).resolve()
+    standing = as_settled(config, published_wealth(warehouse_root, config.pool))
     board = stored_board(config, manifest, warehouse_root)
     with contextlib.ExitStack() as opened:
         background = opened.enter_context(ThreadPoolExecutor(max_workers=1))
         published = background.submit(_published, manifest, board)  # while the market clears
         connection = opened.enter_context(market_connection(config))
         vectors = _vectors(config, board, manifest, warehouse_root, opened)
-        session = hold_session(connection, board, config, vectors=vectors)
-        swept = sweep(session, config, vectors=vectors) if budgets == "sweep" else []
+        session = hold_session(connection, board, standing, vectors=vectors)
+        swept = sweep(session, standing, vectors=vectors) if budgets == "sweep" else []
         before = published.result()
     return WhatIf(
         manifest=manifest,

@@ -12,6 +12,7 @@ import yaml
 from databourse.config import RefreshConfig, load_config
 from databourse.errors import ConfigError, UnknownNameError
 from databourse.refresh.settings import signal_names, trader_weights
+from databourse.refresh.standing_wealth import as_settled, published_wealth
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def changed_config(path: Path, overrides: Sequence[str], changes: Changes) -> Re
     config = load_config(path, settings)
     if not changes.weights and not changes.without:
         return config
-    return load_config(path, [*settings, *trader_overrides(changes, config)])
+    warehouse_root = (path.resolve().parent / config.warehouse).resolve()
+    standing = as_settled(config, published_wealth(warehouse_root, config.pool))
+    return load_config(path, [*settings, *trader_overrides(changes, standing)])
 
 
 def market_overrides(changes: Changes) -> list[str]:

@@ -1,0 +1,95 @@
+"""The section of a config that says how the market learns which signals to trust."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from databourse.config_section import Section
+
+_LEAST_CONTRACTS = 10
+
+
+class JudgementsConfig(Section):
+    """Utilities that people, or another system, have written down: rows of a file."""
+
+    path: str | tuple[str, ...] = Field(
+        description="Files: jsonl, csv or parquet; .gz and .zst are unpacked."
+    )
+    format: Literal["auto", "jsonl", "csv", "parquet"] = Field(
+        default="auto", description="Auto goes by the file name's ending."
+    )
+    document: str | None = Field(default=None, description="Column that holds the document_id.")
+    text: str | None = Field(
+        default=None, description="Template of the document's text, in place of its id."
+    )
+    utility: str = Field(default="utility", description="Column of numbers; larger is better.")
+
+    @model_validator(mode="after")
+    def _names_documents(self) -> Self:
+        if (self.document is None) == (self.text is None):
+            raise ValueError(
+                "settlement.oracle needs either document (the column of ids) or text (a template), "
+                "such as {path: judged.csv, document: document_id, utility: score}"
+            )
+        return self
+
+
+class WealthConfig(Section):
+    """How traders earn and lose when contracts pay out."""
+
+    liquidity: float = Field(
+        default=0.25, gt=0, le=1e6, description="LMSR b of the settlement: a ceiling on orders."
+    )
+    fee: float | None = Field(
+        default=None, ge=0, le=1e6, description="Per order, in spreads; null: what luck would earn."
+    )
+    decay: float = Field(
+        default=0.1, ge=0, le=1, description="Part of the way that wealth goes to uniform before."
+    )
+    memory: float = Field(
+        default=2.0, ge=0, le=1e9, description="Contracts that the wealth before weighs as much as."
+    )
+
+
+class SettlementConfig(Section):
+    """An oracle pays out on a sample; traders earn or lose; weights: settled uses their wealth."""
+
+    oracle: (
+        Literal["auto", "linear", "leave_one_out", "language_model", "trak", "ask_llm"]
+        | JudgementsConfig
+    ) = Field(
+        default="auto",
+        description="Who says what a document is worth: auto takes linear for labelled pools, else "
+        "language_model; or a file of judgements.",
+    )
+    contracts: int = Field(
+        default=1_000,
+        ge=_LEAST_CONTRACTS,
+        le=10_000_000,
+        description="Documents settled.",
+    )
+    allocation: Literal["stratified", "uniform", "bandit"] = Field(
+        default="stratified", description="How topics are sampled."
+    )
+    batch: int = Field(
+        default=50, ge=1, description="Documents settled before the bandit looks again."
+    )
+    alpha: float = Field(
+        default=2.0, ge=0, le=1e6, description="How much the bandit doubts what it knows little of."
+    )
+    ranked: Literal["topic", "pool"] = Field(
+        default="topic", description="Among which contracts a utility is ranked."
+    )
+    payoff_power: float = Field(
+        default=0.5, ge=0, le=100, description="A contract pays its rank to this power."
+    )
+    l2: float = Field(
+        default=10.0, gt=0, le=1e6, description="Penalty of the linear oracles, on summed losses."
+    )
+    weights: Literal["wealth", "regression"] = Field(
+        default="wealth",
+        description="What the next refresh uses: wealth that was earned, or a fit to ranks.",
+    )
+    wealth: WealthConfig = WealthConfig()

@@ -1,0 +1,388 @@
+"""Oracles: dear measurements of what a document is worth, taken where a settlement asks.
+
+    linear          influence on the targets of the softmax regression that is trained on the pool,
+                    exactly; for labelled pools
+    leave_one_out   the same regression trained again without the document: what the loss on the
+                    targets rises by, per document of the sample
+    language_model  influence on the targets by the models that have not seen the document, with
+                    the curvature of `influence`
+    trak            TRAK's estimate of it, where a signal of the refresh had gradients stored
+    ask_llm         the probability that a model says yes, asked about the sample alone
+    a file          what people, or another system, have written down
+
+A utility is per document; larger is better; several targets are put together by the mean of their
+standardised values. What is dear is stored as it comes (tables `utilities`, `influences` and
+`answers`), so that a killed settlement goes on and a repeated one asks about nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from databourse.config_settlement import JudgementsConfig
+from databourse.digests import digest_of, document_id
+from databourse.errors import ConfigError, SourceError
+from databourse.progress import ProgressReport, silent
+from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.quality_questions import ask_about, stored_answers
+from databourse.refresh.settings import all_needs, open_configured_source
+from databourse.refresh.snapshot import labels_digest
+from databourse.refresh.snapshot_inputs import snapshot_inputs
+from databourse.selection.greedy import FloatArray, IntArray
+from databourse.signals.inputs import SignalInputs
+from databourse.signals.specification import Need
+from databourse.warehouse.store import Warehouse, append
+
+if TYPE_CHECKING:
+    from databourse.config import RefreshConfig
+
+_REVISION = 1
+"""Raised when the same documents, targets and settings give other utilities."""
+_BATCH = 50  # retrainings kept at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """Who says what documents are worth.
+
+    Attributes:
+        name: as in the config; `judgements` for a file.
+        oracle_id: digest of all that decides a utility.
+        utilities_of: positions in the snapshot to utilities, NaN where it cannot judge.
+        judged: the utility of every document, NaN where nobody has judged, of an oracle that cannot
+            be asked about others; else None.
+    """
+
+    name: str
+    oracle_id: str
+    utilities_of: Callable[[IntArray], FloatArray]
+    judged: FloatArray | None = None
+
+
+def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
+    """Return the name of the oracle that a config asks for, `auto` made definite.
+
+    Raises:
+        ConfigError: there is none for this pool.
+    """
+    oracle = config.settlement.oracle
+    if isinstance(oracle, JudgementsConfig):
+        return "judgements"
+    if oracle != "auto":
+        return oracle
+    if ids.targets_id is not None:
+        if all(target.label is not None for target in config.targets) and any(
+            source.label is not None for source in config.sources
+        ):
+            return "linear"
+        if ids.models.trained:
+            return "language_model"
+    raise ConfigError(
+        "settlement.oracle: auto takes linear where targets and sources have labels, and "
+        "language_model where the refresh read targets and trained language models; the last "
+        "refresh had neither. Add targets (and a signal such as perplexity or trak), or name "
+        "another oracle: ask_llm, or {path: FILE, document: COLUMN}"
+    )
+
+
+def open_oracle(
+    warehouse: Warehouse,
+    run: RunContext,
+    ids: SnapshotIds,
+    documents: pa.Table,
+    *,
+    advance: ProgressReport = silent,
+) -> Oracle:
+    """Return the oracle that the config asks for, over the documents of a snapshot.
+
+    Args:
+        warehouse: that holds them, as long as the oracle is asked.
+        run: of the refresh, with the config of now.
+        ids: of what the refresh found out.
+        documents: from `snapshot_documents`, all of them.
+        advance: told of the documents that are asked about, as they are done.
+
+    Raises:
+        ConfigError: the oracle cannot speak on this pool; says what is missing.
+    """
+    name = chosen_oracle(run.config, ids)
+    if name in ("linear", "leave_one_out", "language_model", "trak") and ids.targets_id is None:
+        raise ConfigError(
+            f"settlement.oracle: {name} measures what documents do for targets, and the last "
+            "refresh read none; add targets to the config and refresh the pool"
+        )
+    opened = {
+        "linear": _linear,
+        "leave_one_out": _leave_one_out,
+        "language_model": _language_model,
+        "trak": _trak,
+        "ask_llm": _ask_llm,
+        "judgements": _judgements,
+    }[name](warehouse, run, ids, documents)
+
+    def reported(positions: IntArray) -> FloatArray:
+        found = opened.utilities_of(positions)
+        advance(positions.size)
+        return found
+
+    return dataclasses.replace(opened, utilities_of=reported)
+
+
+def _inputs(
+    warehouse: Warehouse,
+    run: RunContext,
+    ids: SnapshotIds,
+    documents: pa.Table,
+    needs: frozenset[Need],
+) -> SignalInputs:
+    return snapshot_inputs(warehouse, run, ids, documents, needs=needs, advance=silent)
+
+
+def _id_of(name: str, ids: SnapshotIds, **more: object) -> str:
+    return digest_of(
+        {
+            "oracle": name,
+            "revision": _REVISION,
+            "snapshot": ids.snapshot_id,
+            "encoder": ids.encoder_id,
+            "targets": ids.targets_id,
+            **more,
+        }
+    )[:32]
+
+
+def _labels(documents: pa.Table) -> str:
+    return labels_digest(documents["label"].to_pylist())
+
+
+def _linear(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table) -> Oracle:
+    from databourse.settlement.linear_oracle import linear_utilities
+
+    l2 = run.config.settlement.l2
+    inputs = _inputs(warehouse, run, ids, documents, frozenset({"embeddings", "targets"}))
+    utilities: list[FloatArray] = []
+
+    def utilities_of(positions: IntArray) -> FloatArray:
+        if not utilities:  # one fit speaks on all of them
+            utilities.append(linear_utilities(inputs, l2=l2))
+        return utilities[0][positions]
+
+    return Oracle(
+        "linear",
+        _id_of("linear", ids, l2=l2, labels=_labels(documents)),
+        utilities_of,
+    )
+
+
+def _leave_one_out(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
+) -> Oracle:
+    from databourse.settlement.linear_oracle import LeaveOneOut
+
+    l2 = run.config.settlement.l2
+    inputs = _inputs(warehouse, run, ids, documents, frozenset({"embeddings", "targets"}))
+    oracle_id = _id_of("leave_one_out", ids, l2=l2, labels=_labels(documents))
+    return Oracle(
+        "leave_one_out",
+        oracle_id,
+        _stored(warehouse, oracle_id, documents, LeaveOneOut(inputs, l2=l2)),
+    )
+
+
+def _language_model(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
+) -> Oracle:
+    from databourse.refresh.influence_measuring import PoolInfluence
+
+    if not ids.models.trained:
+        raise ConfigError(
+            "settlement.oracle: language_model asks the models that a refresh trains, and the last "
+            "one trained none; add a signal that reads them, such as perplexity, trak or quad, and "
+            "refresh the pool"
+        )
+    measured = PoolInfluence(warehouse, run, ids, documents["document_id"].to_pylist())
+    return Oracle("language_model", measured.influence_id, measured)
+
+
+def _trak(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table) -> Oracle:
+    from databourse.influence.dsdm import dsdm_values
+    from databourse.influence.pool_gradients import trak_by_target
+    from databourse.signals.trak import TrakParameters
+
+    if not ids.models.gradients:
+        raise ConfigError(
+            "settlement.oracle: trak reads gradients that a refresh stores, and the last one "
+            "stored none; add the signal trak and refresh the pool, or take language_model"
+        )
+    inputs = _inputs(warehouse, run, ids, documents, frozenset({"gradients"}))
+    damping = TrakParameters().damping
+    utilities: list[FloatArray] = []
+
+    def utilities_of(positions: IntArray) -> FloatArray:
+        if not utilities:
+            assert inputs.gradients is not None  # noqa: S101 - asked for
+            by_target = trak_by_target(
+                inputs.gradients, n_documents=inputs.n_documents, damping=damping
+            )
+            ones = np.ones(inputs.n_documents, dtype=np.int64)
+            utilities.append(dsdm_values(by_target, ones, mix="z_scored", per="document"))
+        return utilities[0][positions]
+
+    gradients = list(ids.models.gradients)
+    return Oracle("trak", _id_of("trak", ids, gradients=gradients, damping=damping), utilities_of)
+
+
+def _ask_llm(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
+) -> Oracle:
+    if run.config.ask_llm is None:
+        raise ConfigError(
+            "settlement.oracle: ask_llm needs a model that answers, and the config names none; add "
+            "ask_llm: {model: FOLDER_OR_HUB_ID}, or ask_llm: {endpoint: {base_url: URL, model: "
+            "NAME}}"
+        )
+    every = documents["document_id"].combine_chunks()
+
+    def utilities_of(positions: IntArray) -> FloatArray:
+        wanted = every.take(pa.array(positions))
+        asked = ask_about(warehouse, run, wanted.to_pylist(), advance=silent)
+        answers = stored_answers(
+            warehouse, documents, snapshot_id=ids.snapshot_id, scorer_id=asked.scorer_id
+        )
+        return answers.p_yes[positions]
+
+    identity = run.config.ask_llm.model_dump(mode="json")
+    return Oracle("ask_llm", _id_of("ask_llm", ids, ask_llm=identity), utilities_of)
+
+
+def _judgements(
+    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
+) -> Oracle:
+    del warehouse
+    config = run.config.settlement.oracle
+    assert isinstance(config, JudgementsConfig)  # noqa: S101 - by its name
+    judged = _written_utilities(run, config)
+    every = documents["document_id"].to_pylist()
+    utilities = np.array([judged.get(each, np.nan) for each in every], dtype=np.float64)
+    if not np.isfinite(utilities).any():
+        raise ConfigError(
+            f"none of the {len(judged):,} documents of settlement.oracle.path is in the last "
+            f"refresh of {len(every):,}; its column must hold ids as manifests and databourse "
+            "explain show them, or give the template of the text"
+        )
+    oracle_id = _id_of("judgements", ids, judged=judged)
+    return Oracle("judgements", oracle_id, utilities.__getitem__, utilities)
+
+
+def _written_utilities(run: RunContext, config: JudgementsConfig) -> dict[str, float]:
+    """Return the utility of each document that a file speaks of, by document_id.
+
+    Raises:
+        SourceError: a row cannot be read, has no number, or contradicts another.
+    """
+    from databourse.config_sources import TargetConfig
+    from databourse.sources import SourceRow
+
+    section = TargetConfig(
+        name="judgements",
+        path=config.path,
+        format=config.format,
+        text=config.text or f"{{{config.document}}}",
+        label=config.utility,
+    )
+    found: dict[str, float] = {}
+    for part in open_configured_source(run.config, section, Path(run.root)).parts():
+        for row in part.rows(start_row=0):
+            place = part.locator(row)
+            if not isinstance(row, SourceRow):
+                raise SourceError(f"{place} cannot be read ({row.reason}: {row.detail}); mend it")
+            key = row.text.strip() if config.document else document_id(row.text)
+            utility = _number(row.label)
+            if utility is None:
+                raise SourceError(
+                    f"{place}: column {config.utility!r} must hold a finite number, got "
+                    f"{row.label!r}"
+                )
+            if found.setdefault(key, utility) != utility:
+                raise SourceError(
+                    f"{place}: document {key} has the utility {utility!r} here and {found[key]!r} "
+                    "in an earlier row; keep one"
+                )
+    return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else float("nan")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _stored(
+    warehouse: Warehouse,
+    oracle_id: str,
+    documents: pa.Table,
+    measure: Callable[[IntArray], FloatArray],
+) -> Callable[[IntArray], FloatArray]:
+    """Return an oracle that asks `measure` about what it has not said before, and keeps it."""
+    every: Sequence[str] = documents["document_id"].to_pylist()
+
+    def utilities_of(positions: IntArray) -> FloatArray:
+        asked = [every[position] for position in positions.tolist()]
+        known = _known(warehouse, oracle_id, asked)
+        missing = np.array(
+            [
+                place
+                for place, key in zip(positions.tolist(), asked, strict=True)
+                if key not in known
+            ],
+            dtype=np.int64,
+        )
+        for first in range(0, missing.size, _BATCH):
+            part = missing[first : first + _BATCH]
+            values = measure(part)
+            new = {every[place]: value for place, value in zip(part.tolist(), values, strict=True)}
+            rows = {
+                "oracle_id": [oracle_id] * len(new),
+                "document_id": list(new),
+                "utility": pa.array(list(new.values()), pa.float64()),
+            }
+            with warehouse.transaction() as cursor:
+                append(cursor, "utilities", pa.table(rows))
+            known |= new
+        return np.array([known[key] for key in asked], dtype=np.float64)
+
+    return utilities_of
+
+
+def _known(warehouse: Warehouse, oracle_id: str, asked: Sequence[str]) -> dict[str, float]:
+    found = warehouse.rows(
+        "stg_wanted__utilities",
+        {"oracle_id": oracle_id},
+        relations={"wanted_documents": pa.table({"document_id": pa.array(sorted(set(asked)))})},
+    )
+    return dict(zip(found["document_id"].to_pylist(), found["utility"].to_pylist(), strict=True))
+
+
+def oracle_can_speak(config: RefreshConfig, ids: SnapshotIds) -> bool:
+    """Return whether the config's oracle costs no more than a look at what is stored already.
+
+    A comparison then settles the market anew on every seed's pool.
+    """
+    try:
+        name = chosen_oracle(config, ids)
+    except ConfigError:
+        return False
+    if name == "trak":
+        return bool(ids.models.gradients) and "gradients" in all_needs(config)
+    if name == "language_model":
+        return bool(ids.models.trained)
+    return name == "judgements" or (name == "linear" and ids.targets_id is not None)
