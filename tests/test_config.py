@@ -36,7 +36,7 @@ def error_of(path, *overrides):
 def test_a_small_config_gets_every_default(write):
     config = load_config(write())
 
-    assert config.market.liquidity.effective_share == 0.3
+    assert (config.market.weights, config.market.liquidity) == ("settled", "auto")
     assert config.deduplicate.near.threshold == 0.8
     assert config.budget.kind == "tokens"
     assert config.budget.amount == 60000
@@ -297,11 +297,7 @@ def test_without_market_and_selection_every_new_setting_is_off(write):
     config = load_config(write())
     market, selection = config.market, config.selection
 
-    assert (market.prior, market.traders, market.liquidity.by_topic) == (
-        "uniform",
-        "fixed_orders",
-        {},
-    )
+    assert (market.prior, market.traders) == ("uniform", "fixed_orders")
     assert (selection.method, selection.rule, selection.best_single) == ("greedy", "skip", False)
     assert (selection.diversity, selection.topic_floor, selection.source_floor) == (0, 0, 0)
     assert selection.topic_cap is selection.source_cap is None

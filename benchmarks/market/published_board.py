@@ -19,9 +19,10 @@ import yaml
 from benchmarks.market import more_signals
 from benchmarks.market.generated_board import BoardShape, board_parts
 from databourse import manifests
-from databourse.config import RefreshConfig, load_config
+from databourse.config import USUAL_LIQUIDITY, RefreshConfig, load_config
 from databourse.manifests.model import ManifestFacts
 from databourse.market.board import Board, board_of
+from databourse.refresh.standing_wealth import as_settled
 from databourse.refresh.trading import Session, hold_session
 from databourse.signals.registry import signal_names
 from databourse.warehouse.boards import store_board
@@ -45,7 +46,7 @@ def publish_board(folder: Path, *, n_documents: int, seed: int) -> Path:
     board = _board(BoardShape(n_documents, len(signal_names()), seed))
     board_id = store_board(folder / config.warehouse, board)
     with market_connection(config) as connection:
-        session = hold_session(connection, board, config, vectors=_no_vectors)
+        session = hold_session(connection, board, as_settled(config, None), vectors=_no_vectors)
     facts = _facts(config, session, board_id)
     staged = manifests.stage(folder / config.manifests, facts, _documents(session))
     manifests.publish(staged, contracts=(), validation={}, published_at=_CREATED)
@@ -114,7 +115,7 @@ def _facts(config: RefreshConfig, session: Session, board_id: str) -> ManifestFa
         "dropped": {},
         "market": {
             "topic_mass": "proportional",
-            "liquidity": config.market.liquidity.model_dump(mode="json"),
+            "liquidity": USUAL_LIQUIDITY.model_dump(mode="json"),
             "length_bias": config.selection.length_bias,
             "weights": summary.weights,
         },

@@ -10,8 +10,8 @@ from databourse.queries import query
 A, B, C, D = (letter * 32 for letter in "abcd")
 TABLES = (
     "answers", "arrivals", "decisions", "documents", "embeddings", "generations",
-    "pool_documents", "prices", "quarantine", "signals", "snapshots", "sources", "token_losses",
-    "topics",
+    "pool_documents", "prices", "quarantine", "settled_contracts", "signals", "snapshots",
+    "sources", "token_losses", "topics", "wealth",
 )  # fmt: skip
 
 ROWS = f"""
@@ -69,6 +69,16 @@ insert into answers values
     ('judge', '{C}', 'run', '-inf', '-inf', '-inf', 0, false, null, 1, 9, 1, 0),
     ('judge', '{D}', 'run', 1, 0, 'nan', 1, null, '', -1, -1, -1, 7),
     ('other', '{A}', 'run', 1, 0, 'nan', 1, null, '', -1, -1, -1, 7);
+insert into settled_contracts values
+    ('done', '{A}', 'one', -2.5, 1, 0.05, -2), ('done', '{B}', 'one', 0, 1.5, 0.15, -20),
+    ('done', '{C}', 'two', 9, 3, 0.1, -20), ('done', '{D}', 'two', 9, 3, 0.1, -20),
+    ('other', '{A}', '', 'nan', 0, 2, null);
+insert into settled_contracts
+select 'done', md5(number::varchar), 'two', number, 2, 0.1, -9 from range(6) as numbers (number);
+insert into wealth values
+    ('done', 'rare', 0.5, 1, 0.3, 0.1, 0.1, 0.7, 0.1),
+    ('done', 'good', 0.5, 0, 0, -0.2, 0, 0.3, 0.1),
+    ('other', 'rare', 2, -1, 'nan', 0, 0, null, null);
 create table manifest_rows as
 select
     document_id, 'src' as source, 'f.jsonl#0' as locator, null::varchar as label, tokens, topic,
@@ -99,6 +109,8 @@ PARAMETERS = {
     "signals": {"signal_ids": ["rare", "good"], "snapshot_id": "snap"},
     "prices": {"run_id": "run", "snapshot_id": "snap"},
     "manifest": {"run_id": "run", "limit_tokens": 30, "limit_documents": None},
+    "settled_contracts": {"settlement_id": "done"},
+    "wealth": {"settlement_id": "done"},
 }
 
 

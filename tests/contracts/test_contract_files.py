@@ -21,9 +21,11 @@ NAMES = (
     "generations",
     "manifest",
     "prices",
+    "settled_contracts",
     "signals",
     "token_losses",
     "topics",
+    "wealth",
 )
 
 ABOUT_THE_RUN = {"assert_manifest_rows_are_decided"}  # checks that look at the ledger alone

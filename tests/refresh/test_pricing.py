@@ -9,6 +9,7 @@ from databourse.config import RefreshConfig
 from databourse.errors import InputError
 from databourse.refresh.context import SnapshotIds
 from databourse.refresh.pricing import MarketReport, clear_and_buy
+from databourse.refresh.standing_wealth import as_settled
 from databourse.refresh.trading import hold_session
 from databourse.warehouse.boards import load_board
 from databourse.warehouse.store import append
@@ -88,7 +89,7 @@ def scored(warehouse):
 
 
 def priced(warehouse, **sections):
-    chosen = config(**sections)
+    chosen = as_settled(config(**sections), None)
     report = clear_and_buy(
         warehouse, chosen, run_id="run", ids=IDS, signal_ids=[f"{name}-id" for name in SIGNALS]
     )

@@ -20,6 +20,7 @@ from databourse.refresh.settings import (
     market_traders,
     selection_limits,
 )
+from databourse.refresh.standing_wealth import as_settled
 from databourse.refresh.trading import hold_session, spend, stored_vectors, sweep
 from databourse.warehouse.store import append
 
@@ -243,7 +244,10 @@ def test_every_setting_of_the_market_reaches_it(config, board, name):
     market, selection, changed = MARKETS[name]
     uneven = board_of(board_table(board).slice(0, 5))
     session = hold_session(
-        duckdb.connect(), uneven, config(market=market, selection=selection), vectors=no_vectors
+        duckdb.connect(),
+        uneven,
+        as_settled(config(market=market, selection=selection), None),
+        vectors=no_vectors,
     )
     default = {
         "values": np.array([uneven.signals[trader] for trader in uneven.traders]).T,
@@ -268,7 +272,7 @@ def test_the_words_of_the_config_become_those_of_the_market(config, board):
     shares = {"liquidity": {"shares": 2.0}}
 
     assert market_liquidity(config(market=shares), board.topics) == 2.0
-    assert market_liquidity(config(), board.topics) == EffectiveShare(0.3)
+    assert market_liquidity(as_settled(config(), None), board.topics) == EffectiveShare(0.3)
     one = {"liquidity": {"shares": 2.0, "by_topic": {"x": 3.0}}}
     assert market_liquidity(config(market=one), board.topics) == (3.0, 2.0)
     with pytest.raises(UnknownNameError, match=r"unknown topic 'z' in market\.liquidity\.by_topic"):

@@ -47,6 +47,7 @@ def pool_of(name, n, rng, *, most=50, ties=False, value=None):
         "texts": lambda: iter([[f"text {i % 7} of the pool" for i in range(n)]]),
         "signals": {name: values().astype(np.float64) for name in ("rarity", "length")},
         "influence_of": lambda positions: np.sin(positions.astype(np.float64)),
+        "utilities_of": lambda positions: np.cos(positions.astype(np.float64)),
         "targets": [
             TargetSet(
                 name="task",

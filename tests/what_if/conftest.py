@@ -10,6 +10,7 @@ import yaml
 from databourse import manifests
 from databourse.config import load_config
 from databourse.market.board import board_of
+from databourse.refresh.standing_wealth import as_settled
 from databourse.refresh.trading import hold_session
 from databourse.warehouse.boards import store_board
 from databourse.warehouse.store import append, hold_warehouse
@@ -104,7 +105,7 @@ def facts_of(config, session, *, board_id):
             "dropped": {},
             "market": {
                 "topic_mass": "proportional",
-                "liquidity": config.market.liquidity.model_dump(mode="json"),
+                "liquidity": as_settled(config, None).market.liquidity.model_dump(mode="json"),
                 "length_bias": config.selection.length_bias,
                 "weights": summary.weights,
             },
@@ -149,7 +150,9 @@ class Pool:
 
     def write(self, **changes):
         """Write the config; return it."""
-        self.path.write_text(yaml.safe_dump(SETTINGS | changes))
+        market = {"weights": "equal", "liquidity": {"effective_share": 0.3}}
+        market |= changes.pop("market", {})
+        self.path.write_text(yaml.safe_dump(SETTINGS | {"market": market} | changes))
         return load_config(self.path)
 
     def publish(self, board_id=None, **changes):
@@ -158,7 +161,9 @@ class Pool:
         stored = store_board(self.root / config.warehouse, self.board)
         vectors = vectors_of_pool()
         with market_connection(config) as connection:
-            session = hold_session(connection, self.board, config, vectors=vectors.__getitem__)
+            session = hold_session(
+                connection, self.board, as_settled(config, None), vectors=vectors.__getitem__
+            )
         facts = facts_of(config, session, board_id=stored if board_id is None else board_id)
         staged = manifests.stage(self.root / config.manifests, facts, documents_of(session))
         result = manifests.publish(staged, contracts=(), validation={}, published_at=CREATED)

@@ -8,6 +8,7 @@ import pytest
 
 from databourse.config import load_config
 from databourse.errors import ConfigError, InputError, IntegrityError, ManifestError
+from databourse.refresh.standing_wealth import as_settled
 from databourse.refresh.trading import hold_session
 from databourse.what_if.record import first_movers, record, utility
 from databourse.what_if.session import what_if
@@ -31,7 +32,7 @@ def test_other_settings_buy_what_a_session_on_the_same_board_buys(pool):
     session, _ = pool.publish()
     overrides = ["budget={documents: 9}", "selection.length_bias=-1", "selection.topic_cap=1.5"]
     config = load_config(pool.path, overrides)
-    expected = hold_session(duckdb.connect(), pool.board, config, vectors=None)
+    expected = hold_session(duckdb.connect(), pool.board, as_settled(config, None), vectors=None)
     answer = asked(pool, *overrides)
 
     after = expected.purchase.is_bought
@@ -59,7 +60,9 @@ def test_vectors_are_read_from_the_warehouse_where_novelty_counts(pool, pool_vec
     pool.publish()
     pool.embed()
     config = load_config(pool.path, ["selection.diversity=3"])
-    expected = hold_session(duckdb.connect(), pool.board, config, vectors=pool_vectors.__getitem__)
+    expected = hold_session(
+        duckdb.connect(), pool.board, as_settled(config, None), vectors=pool_vectors.__getitem__
+    )
     answer = asked(pool, "selection.diversity=3", budgets="sweep")
 
     assert answer.session.purchase.order.tolist() == expected.purchase.order.tolist()

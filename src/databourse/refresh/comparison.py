@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -26,6 +27,8 @@ from databourse.refresh.examples import (
 )
 from databourse.refresh.past_runs import PastRun, last_run
 from databourse.refresh.reference_model import pool_tokenizer, training_settings
+from databourse.refresh.settlement import settlement_rules, wealth_terms
+from databourse.refresh.standing_wealth import as_settled, standing_wealth
 from databourse.samplers.interface import Candidates, SamplerSpec, required
 from databourse.samplers.market import MarketTerms, market_spec
 from databourse.samplers.registry import sampler_spec
@@ -131,7 +134,8 @@ def compare_sampler(
     """
     run, seed = comparison.run, comparison.run.config.seed
     done = _done_cells(warehouse, comparison.comparison_id)
-    spec = None if sampler == ALL else _spec(sampler, run.config)
+    standing = as_settled(run.config, standing_wealth(warehouse, run.pool))
+    spec = None if sampler == ALL else _spec(sampler, standing)
     new = 0
     for cell in comparison.cells:
         if cell.sampler != sampler:
@@ -192,12 +196,14 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
     budgets = tuple(
         round(each * whole) if each <= 1 else round(each) for each in run.config.compare.budgets
     )
+    standing = standing_wealth(warehouse, run.pool)
     identity = {
         "documents": past.ids.snapshot_id,
         "ids": dataclasses.asdict(past.ids),
         "signals": list(past.signal_ids),
         "tests": stored_examples(warehouse, run.run_id, "test").to_pylist(),
-        "market": run.config.market.model_dump(mode="json"),
+        "market": as_settled(run.config, standing).market.model_dump(mode="json"),
+        "settlement": run.config.settlement.model_dump(mode="json"),
         "selection": run.config.selection.model_dump(mode="json"),
         "budget": run.config.budget.kind,
         "proxy": dataclasses.replace(proxy, training_tokens=0).proxy_id
@@ -250,10 +256,28 @@ def _proxy(
 
 
 def _spec(sampler: str, config: RefreshConfig) -> SamplerSpec:
-    """Return a sampler; `market` trades on the terms of the config, not on those of the product."""
-    if sampler != "market":
+    """Return a sampler; those of the config's market trade on its terms, not the product's.
+
+    `market` has the weights and liquidity of the config, or of the last settlement;
+    `market_settled` and `market_regression` learn both anew on every pool, by the config's rules.
+    """
+    summary = "the highest price per token, as configured"
+    if sampler == "market":
+        return market_spec(sampler, market_terms(config), summary)
+    learnt: dict[str, Literal["settled", "regression"]] = {
+        "market_settled": "settled",
+        "market_regression": "regression",
+    }
+    if sampler not in learnt:
         return sampler_spec(sampler)
-    return market_spec("market", market_terms(config), "the highest price per token, as configured")
+    terms = dataclasses.replace(
+        market_terms(config),
+        weights=learnt[sampler],
+        liquidity="fitted",
+        rules=settlement_rules(config.settlement),
+        wealth=wealth_terms(config.settlement),
+    )
+    return market_spec(sampler, terms, f"{summary}, weights learnt on a sample of each pool")
 
 
 def market_terms(config: RefreshConfig) -> MarketTerms:

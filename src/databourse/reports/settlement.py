@@ -46,9 +46,9 @@ def settlement_lines(record: Mapping[str, Any]) -> list[str]:
         f"documents in {settled_topics:,} of {topics:,} topics ({market['allocation']})"
         + (f"; it could not judge {record['unjudged']:,}." if record["unjudged"] else "."),
         (
-            f"Log score of the market on contracts held out: {market['log_score_before']:+.4f} with "
-            f"the wealth before, {market['log_score_after']:+.4f} with what is learnt (no trade: 0, "
-            f"all foreseen: {market['best_log_score']:.4f} nats)."
+            f"Log score of the market on contracts held out: {market['log_score_before']:+.4f} "
+            f"with the wealth before, {market['log_score_after']:+.4f} with what is learnt "
+            f"(no trade: 0, all foreseen: {market['best_log_score']:.4f} nats)."
         ),
         (
             f"Learning online over {market['rounds']:,} topics would have lost "

@@ -16,7 +16,8 @@ Source: Jha et al. 2025 (arXiv 2510.02456) for the market, in outline; the varia
 and ours. Terms are those of the product where a config says nothing: an effective share of 0.3,
 masses in proportion to size, equal opening prices. `market` takes wealth as the last settlement
 left it; `market_settled` starts from equal wealth and settles 1,000 contracts of the candidates it
-is given, drawn by its generator, so that its variance over seeds is that of learning too. Caveat:
+is given, drawn by its generator, so that its variance over seeds is that of learning too; of fewer
+than 10 it learns nothing. Caveat:
 one topic is not the weighted sum of z-scores, of which it has the order only where every cost is 1
 (see `z_score_sum`).
 """
@@ -42,7 +43,12 @@ from databourse.selection.buying import buy
 from databourse.selection.diversity import Vectors
 from databourse.selection.greedy import FloatArray, IntArray, rank_documents
 from databourse.selection.sampling import draw_within_budget
-from databourse.settlement.market import DEFAULT_RULES, SettlementRules, pay_contracts
+from databourse.settlement.market import (
+    DEFAULT_RULES,
+    LEAST_CONTRACTS,
+    SettlementRules,
+    pay_contracts,
+)
 from databourse.settlement.scoring import best_order_flow
 from databourse.settlement.wealth import DEFAULT_TERMS, WealthTerms, settle_wealth
 
@@ -195,6 +201,10 @@ def _learnt_weights(
     """
     from databourse.settlement.fitted import fitted_weights
 
+    n_traders = values.shape[1]
+    even = np.full(n_traders, 1 / n_traders)
+    if topic_index.size < LEAST_CONTRACTS:  # too few to learn from
+        return even, 0.0
     paid = pay_contracts(
         values,
         topic_index=topic_index,
@@ -203,9 +213,7 @@ def _learnt_weights(
         rules=terms.rules,
     )
     if terms.weights == "settled":
-        n_traders = values.shape[1]
-        before = np.full(n_traders, 1 / n_traders)
-        earned = settle_wealth(paid.contracts, before, terms=terms.wealth)
+        earned = settle_wealth(paid.contracts, even, terms=terms.wealth)
         return earned.wealth, exact_sum(earned.orders)
     sample = paid.sample
     weights = fitted_weights(
@@ -261,16 +269,6 @@ SAMPLERS = (
         "market_diverse",
         dataclasses.replace(_TERMS, diversity=_DIVERSITY),
         "the highest price per token, more where nothing alike was bought",
-    ),
-    market_spec(
-        "market_settled",
-        dataclasses.replace(_TERMS, weights="settled", liquidity="fitted"),
-        "the highest price per token, weights earned on a sample that an oracle settles",
-    ),
-    market_spec(
-        "market_regression",
-        dataclasses.replace(_TERMS, weights="regression", liquidity="fitted"),
-        "the highest price per token, weights fitted to an oracle on a sample",
     ),
     market_spec(
         "market_settled",

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from databourse.config import RefreshConfig, load_config
+from databourse.config import LiquidityConfig, RefreshConfig, load_config
 from databourse.errors import ConfigError, UnknownNameError
 from databourse.refresh.settings import signal_names, trader_weights
-from databourse.refresh.standing_wealth import as_settled, published_wealth
+from databourse.refresh.standing_wealth import SETTLED, as_settled, published_wealth
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,25 @@ def changed_config(path: Path, overrides: Sequence[str], changes: Changes) -> Re
     config = load_config(path, settings)
     if not changes.weights and not changes.without:
         return config
+    return load_config(path, [*settings, *_settled_overrides(path, config, changes)])
+
+
+def _settled_overrides(path: Path, config: RefreshConfig, changes: Changes) -> list[str]:
+    """Return who trades under the changes; wealth that a settlement left is written out."""
     warehouse_root = (path.resolve().parent / config.warehouse).resolve()
-    standing = as_settled(config, published_wealth(warehouse_root, config.pool))
-    return load_config(path, [*settings, *trader_overrides(changes, standing)])
+    standing = published_wealth(warehouse_root, config.pool)
+    if config.market.weights != SETTLED:
+        return trader_overrides(changes, config)
+    if standing is None:
+        market = config.market.model_copy(update={"weights": "equal"})
+        return trader_overrides(changes, config.model_copy(update={"market": market}))
+    settled = as_settled(config, standing)
+    found = trader_overrides(changes, settled)
+    liquidity = settled.market.liquidity
+    if config.market.liquidity == "auto" and isinstance(liquidity, LiquidityConfig):
+        pinned = liquidity.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        found += _overrides({"market.liquidity": pinned})
+    return found
 
 
 def market_overrides(changes: Changes) -> list[str]:
