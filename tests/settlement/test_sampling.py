@@ -206,11 +206,12 @@ def test_settings_outside_their_domain_are_refused(settings_, message):
 
 def test_an_oracle_that_cannot_judge_is_refused():
     topics, _ = pool(0)
-    with pytest.raises(InputError, match="one finite utility for each of 5"):
-        settle_sample(
-            topics,
-            lambda positions: np.full(positions.size, np.nan),
-            n_contracts=5,
-            allocation="uniform",
-            rng=np.random.default_rng(0),
-        )
+    for answer, message in ((np.nan, "judge none of 5"), (np.inf, "one utility for each of 5")):
+        with pytest.raises(InputError, match=message):
+            settle_sample(
+                topics,
+                lambda positions, answer=answer: np.full(positions.size, answer),
+                n_contracts=5,
+                allocation="uniform",
+                rng=np.random.default_rng(0),
+            )

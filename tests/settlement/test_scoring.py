@@ -11,8 +11,9 @@ from databourse.errors import InputError
 from databourse.market.clearing import clear_market
 from databourse.market.standardisation import standardise_within_topics
 from databourse.settlement.contracts import settled_contracts
-from databourse.settlement.payoffs import PowerOfRank
+from databourse.settlement.payoffs import PowerOfRank, TopShare
 from databourse.settlement.scoring import (
+    best_order_flow,
     log_price_ratios,
     log_score,
     log_score_gradient,
@@ -196,3 +197,47 @@ def test_scores_and_orders_outside_their_domain_are_refused():
         settled_contracts(
             np.full((3, 1), np.inf), np.zeros(3), topic_index=np.zeros(3, dtype=np.int64)
         )
+
+
+@law
+@given(seed=seeds)
+def test_no_other_size_of_orders_scores_better_than_the_best(seed):
+    contracts = drawn(seed, n=200)
+    weights = np.random.default_rng(seed).dirichlet(np.ones(3))
+    flow = best_order_flow(contracts, weights)
+    best = log_score(contracts, flow * weights)
+    for other in (0.0, flow / 2, flow * 0.99, flow * 1.01, flow * 2, 0.01, 1.0):
+        assert log_score(contracts, other * weights) <= best + 1e-12
+
+
+def test_the_best_size_of_orders_by_hand():
+    # scores -1 and 1 pay 1/4 and 3/4: e^(2 flow) = 3
+    contracts = settled_contracts(
+        np.array([[-1.0], [1.0]]),
+        np.array([0.0, 1.0]),
+        topic_index=np.zeros(2, dtype=np.int64),
+        form=PowerOfRank(1.0),
+    )
+    assert best_order_flow(contracts, np.ones(1)) == pytest.approx(math.log(3) / 2, abs=1e-9)
+
+
+def test_weights_that_foresee_nothing_or_the_contrary_order_nothing():
+    contracts = settled_contracts(
+        np.array([[1.0, 0.0], [-1.0, 0.0]]),
+        np.array([0.0, 1.0]),
+        topic_index=np.zeros(2, dtype=np.int64),
+    )
+    assert best_order_flow(contracts, np.array([1.0, 0.0])) == 0
+    assert best_order_flow(contracts, np.array([0.0, 1.0])) == 0
+
+
+def test_orders_that_foresee_all_end_somewhere():
+    contracts = settled_contracts(
+        np.array([[-1.0], [1.0]]),
+        np.array([0.0, 1.0]),
+        topic_index=np.zeros(2, dtype=np.int64),
+        form=TopShare(0.5),
+    )
+    flow = best_order_flow(contracts, np.ones(1))
+    assert 15 < flow <= 1e6
+    assert log_score(contracts, np.array([flow])) == pytest.approx(math.log(2), abs=1e-9)
