@@ -37,9 +37,7 @@ class CausalProxyConfig(Section):
 class EncoderProxyConfig(Section):
     """An encoder with a linear head, fine-tuned on each pick: for pools with labels."""
 
-    model: str | None = Field(
-        default=None, description="As encoder; null: the pool's encoder."
-    )
+    model: str | None = Field(default=None, description="As encoder; null: the pool's encoder.")
     epochs: float = Field(
         default=2.0,
         gt=0,

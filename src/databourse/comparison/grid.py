@@ -129,13 +129,13 @@ def measured(proxy: Proxy, chosen: Pick, cell: Cell, *, root_seed: int) -> tuple
 def described(
     candidates: Candidates, chosen: Pick, *, wrong: FloatArray | None = None
 ) -> tuple[Measurement, ...]:
-    """Return what a pick is like, by documents: spread over topics, wrong labels, effective sizes.
+    """Return what a pick is like: spread over topics, wrong labels, effective sizes.
 
     topic_coverage is the share of topics with a document, topic_balance the entropy of documents
     over topics as a share of the highest there is, topic_effective_share the effective number of
     topics over all. label_noise is the share of wrong labels among documents whose truth is known.
-    Effective sizes are (sum w)^2 / sum w^2 over the documents: ess_equal_weights with w = 1, which
-    is how every proxy trains, so the number of documents; ess_token_weights with w the cost of each.
+    Effective sizes are (sum w)^2 / sum w^2 over the documents: ess_equal_weights with w = 1, as
+    every proxy trains, so the number of documents; ess_token_weights with w the cost of each.
 
     Args:
         candidates: of the whole pool.

@@ -5,8 +5,8 @@ mean over the documents of a batch of -ln p of their class, by AdamW (betas 0.9 
 decay on matrices, gradients clipped at norm 1), a linear warm-up and a cosine to a tenth (Devlin et
 al. 2019, arXiv 1810.04805, section A.3, for AdamW, warm-up and the size of the rate). Our choices:
 no dropout, so that nothing is drawn but the head and the order of documents; a rate of its own for
-the head; batches of a number of tokens and a number of steps that tokens decide, so that classifiers
-of different documents have read equally much in equally many steps.
+the head; batches of a number of tokens and a number of steps that tokens decide, so that
+classifiers of different documents have read equally much in equally many steps.
 
 On a CPU the same weights, documents, settings, seed, number of threads and versions give the same
 classifier, bit for bit.
@@ -225,7 +225,7 @@ def fine_tune(
     )
     with threads_of_torch(threads):
         classifier = _new_classifier(torch, encoder, n_classes, seed)
-        _train(torch, classifier, documents, labels, planned, settings)
+        _train(classifier, documents, labels, planned=planned, settings=settings)
     return classifier
 
 
@@ -307,14 +307,15 @@ def _new_classifier(
 
 
 def _train(
-    torch: Any,  # noqa: ANN401 - a module
     classifier: Classifier,
     documents: Tokens,
     labels: IntArray,
+    *,
     planned: Sequence[Sequence[int]],
     settings: FineTuningSettings,
 ) -> None:
     """Take the planned steps."""
+    torch = import_torch()
     own, head = list(classifier.module.parameters()), list(classifier.head.parameters())
     groups = [
         {

@@ -123,9 +123,7 @@ class TorchModel:
         self._prompt = _document_prompt(self._model)
         self._threads_before = self._torch.get_num_threads()
 
-    def tokenize(
-        self, texts: Sequence[str], *, most_tokens: int | None = None
-    ) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str], *, most_tokens: int | None = None) -> list[list[int]]:
         """Return the token ids of each text, cut at the model's limit or at a lower one."""
         try:
             encoded = self._model.tokenizer(
@@ -146,6 +144,7 @@ class TorchModel:
     def forward(
         self, token_ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
+        """Return one unit vector per row."""
         torch = self._torch
         features = {
             "input_ids": torch.from_numpy(token_ids).to(self._model.device),

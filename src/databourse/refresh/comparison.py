@@ -21,6 +21,7 @@ from databourse.comparison.proxies import (
     linear_proxy,
 )
 from databourse.comparison.signal_costs import SignalCost
+from databourse.comparison.summary import SummaryRow
 from databourse.config import RefreshConfig
 from databourse.digests import digest_of
 from databourse.errors import ConfigError, IntegrityError
@@ -37,6 +38,7 @@ from databourse.refresh.label_truth import check_truth, wrong_labels
 from databourse.refresh.past_runs import PastRun, last_run
 from databourse.refresh.reference_model import pool_tokenizer, training_settings
 from databourse.refresh.sampler_costs import sampler_costs
+from databourse.reports.comparison import ComparisonResults
 from databourse.samplers.interface import Candidates, SamplerSpec, required
 from databourse.samplers.market import MarketTerms, market_spec
 from databourse.samplers.registry import sampler_spec
@@ -66,6 +68,8 @@ class Comparison:
         budgets: in the unit of the costs, as configured.
         wrong: which labels are known to be wrong, see `wrong_labels`; no sampler is given it.
         costs: of the signals that each sampler reads.
+        refresh_id: run_id of the refresh whose documents are for sale.
+        examples: how many each test set has.
     """
 
     comparison_id: str
@@ -76,6 +80,31 @@ class Comparison:
     budgets: tuple[int, ...]
     wrong: FloatArray | None
     costs: Mapping[str, SignalCost]
+    refresh_id: str
+    examples: Mapping[str, int]
+
+    @property
+    def proxy_says(self) -> str:
+        """Return the proxy in words."""
+        compare = self.run.config.compare
+        if isinstance(self.proxy, LinearProxy):
+            return (
+                "Trained is softmax regression on frozen embeddings, to its optimum, penalty "
+                f"{self.proxy.l2:g}"
+            )
+        if isinstance(self.proxy, EncoderProxy):
+            return (
+                f"Trained is {self.proxy.encoder.model_id} with a linear head, all weights, on "
+                f"{compare.encoder.epochs:g} times the budget's tokens in steps of "
+                f"{self.proxy.settings.batch_tokens:,}, documents cut at "
+                f"{self.proxy.encoder.most_tokens} tokens"
+            )
+        settings = self.proxy.settings
+        return (
+            f"Trained is a causal transformer of {settings.layers} layers and width "
+            f"{settings.width}, from scratch on {compare.causal_lm.epochs:g} times the budget's "
+            "tokens; what follows the prompt of an example is scored"
+        )
 
     @property
     def cells(self) -> list[Cell]:
@@ -203,6 +232,36 @@ def results_of(warehouse: Warehouse, comparison: Comparison) -> pa.Table:
     return found
 
 
+def comparison_results(
+    comparison: Comparison, rows: Sequence[SummaryRow], left_out: Mapping[str, str]
+) -> ComparisonResults:
+    """Return a summary with how it was measured, for reports.
+
+    Args:
+        comparison: that the rows are of.
+        rows: of its summary.
+        left_out: samplers that cannot run, and why.
+    """
+    config = comparison.run.config
+    truth = config.compare.truth
+    return ComparisonResults(
+        pool=comparison.run.pool,
+        comparison_id=comparison.comparison_id,
+        run_id=comparison.refresh_id,
+        proxy=config.compare.proxy,
+        proxy_says=comparison.proxy_says,
+        examples=comparison.examples,
+        n_documents=len(comparison.candidates.document_ids),
+        whole_pool=int(comparison.candidates.costs.sum()),
+        unit="documents" if config.budget.kind == "documents" else "tokens",
+        seeds=config.compare.seeds,
+        pool_share=config.compare.pool_share,
+        truth=None if truth is None else truth.label or truth.is_wrong,
+        rows=rows,
+        left_out=left_out,
+    )
+
+
 def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport) -> Comparison:
     check_comparison(run.config)
     past = last_run(warehouse, run.pool)
@@ -252,6 +311,8 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
         budgets,
         wrong_labels(warehouse, run.config, past),
         sampler_costs(warehouse, run, past, run.config.compare.samplers),
+        past.run_id,
+        {test.name: len(test.texts) for test in tests},
     )
 
 

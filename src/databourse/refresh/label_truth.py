@@ -1,4 +1,4 @@
-"""Which labels of a refresh are known to be wrong: read for a comparison, once samplers have bought.
+"""Which labels of a refresh are known to be wrong: for a comparison, once samplers have bought.
 
 The truth is a metadata column. Metadata is stored beside texts and is no input of any signal or
 sampler; a column that a source puts into its texts is refused here, or the truth would be read.
