@@ -3,8 +3,8 @@
 A sampler declares measures and inputs; each stands for signals of the refresh, whose costs are
 stored. A measure with the name of a signal is that signal. Another plain measure, and influence on
 demand, is read off what a model said about documents: it costs what the cheapest signal that needs
-the same does. All traders together are every signal. Embeddings, topics, texts, labels and targets
-are there in every refresh and count nothing.
+the same does. All traders together are every signal. Embeddings, topics, neighbours, texts, labels
+and targets are made by stages of the refresh, not by signals, and count nothing.
 
 Where several signals read one model, its cost was split evenly between them (`model_costs`), so
 that all together cost what was spent, and one alone looks cheaper than it would be alone.

@@ -136,7 +136,7 @@ def best_tables(
             continue
         cells = [
             (
-                budget_text(results, row.budget_tokens),
+                percent(row.budget_tokens / results.whole_pool),
                 row.sampler,
                 decimal(row.value.mean, 4),
                 difference_text(row.over_random),
@@ -178,7 +178,7 @@ def headline(results: ComparisonResults) -> str:
         f"{name} at {listed([row[0] for row in rows if row[1] == name])}"
         for name in dict.fromkeys(row[1] for row in rows)
     ]
-    return f"Best by {METRIC_WORDS[metric].lower()} on {target}: {listed(said)}."
+    return f"Best by {METRIC_WORDS[metric].lower()} on {target}: {'; '.join(said)}."
 
 
 def protocol_sentences(results: ComparisonResults) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from databourse.reports.comparison import (
     budget_text,
     is_quality,
 )
-from databourse.reports.plots import Plot, drawing
+from databourse.reports.plots import Plot, compact, drawing
 from databourse.reports.svg import ACCENT, BOUGHT, INK, LEFT, MUTED, image_svg, page_svg
 from databourse.reports.wording import counted, listed, shown_label
 
@@ -65,6 +65,7 @@ class DrawnPlot:
 def comparison_plots(results: ComparisonResults) -> list[DrawnPlot]:
     """Return every plot: per test set and metric against budget, then against cost per budget."""
     drawn = []
+    named = _named_everywhere(results)
     keys = dict.fromkeys(
         (row.target, row.metric)
         for row in results.rows
@@ -72,10 +73,13 @@ def comparison_plots(results: ComparisonResults) -> list[DrawnPlot]:
     )
     for target, metric in sorted(keys, key=lambda key: (_rank(key[1]), key[0])):
         rows = [row for row in results.rows if (row.target, row.metric) == (target, metric)]
-        drawn.append(quality_against_budget(results, rows))
+        drawn.append(quality_against_budget(results, rows, named=named))
         if metric in PRIMARY:
             budgets = sorted({row.budget_tokens for row in rows if row.sampler != ALL})
-            drawn += [quality_against_cost(results, rows, budget) for budget in budgets]
+            drawn += [
+                quality_against_cost(results, rows, budget=budget, named=named)
+                for budget in budgets
+            ]
     return drawn
 
 
@@ -96,15 +100,17 @@ def named_samplers(rows: Sequence[SummaryRow]) -> list[str]:
     return [name for name in dict.fromkeys(wanted) if name in values][:MOST_NAMED]
 
 
-def quality_against_budget(results: ComparisonResults, rows: Sequence[SummaryRow]) -> DrawnPlot:
+def quality_against_budget(
+    results: ComparisonResults, rows: Sequence[SummaryRow], *, named: Sequence[str]
+) -> DrawnPlot:
     """Return a metric of a test set against the share of the pool that was bought, with bands.
 
     Args:
         results: that the rows are of.
         rows: of one metric of one test set.
+        named: samplers in colour.
     """
     target, metric = rows[0].target, rows[0].metric
-    named = named_samplers(rows)
     styles = _styles(named)
     bought = [row for row in rows if row.sampler != ALL]
     ends: dict[str, float] = {}
@@ -151,7 +157,11 @@ def quality_against_budget(results: ComparisonResults, rows: Sequence[SummaryRow
 
 
 def quality_against_cost(
-    results: ComparisonResults, rows: Sequence[SummaryRow], budget: int
+    results: ComparisonResults,
+    rows: Sequence[SummaryRow],
+    *,
+    budget: int,
+    named: Sequence[str],
 ) -> DrawnPlot:
     """Return a metric of a test set at a budget against CPU seconds of signals and of choosing.
 
@@ -159,15 +169,17 @@ def quality_against_cost(
         results: that the rows are of.
         rows: of one metric of one test set.
         budget: one of theirs.
+        named: samplers in colour.
     """
     target, metric = rows[0].target, rows[0].metric
-    named = named_samplers(rows)
     styles = _styles(named)
     own = [row for row in rows if row.budget_tokens == budget and row.sampler != ALL]
     places: dict[str, float] = {}
     seconds = {row.sampler: max(row.total_cpu_seconds, LEAST_SECONDS) for row in own}
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, NullLocator
+
         axes.set_xscale("log")
         for row in own:
             at = seconds[row.sampler]
@@ -187,6 +199,9 @@ def quality_against_cost(
         _limit(axes, shown)
         most = max(seconds.values())
         axes.set_xlim(LEAST_SECONDS / 1.6, max(most, 10 * LEAST_SECONDS) * 2.2)
+        axes.xaxis.set_major_locator(LogLocator(base=10, numticks=5))
+        axes.xaxis.set_major_formatter(compact)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("CPU seconds of its signals and of choosing")
         _finish(axes, metric)
         _name_at_the_side(axes, places, styles, seconds)
@@ -236,6 +251,14 @@ def _start(block: Sequence[int], wanted: Sequence[float], gap: float) -> float:
     return centre - gap * (len(block) - 1) / 2
 
 
+def _named_everywhere(results: ComparisonResults) -> list[str]:
+    """Return the samplers in colour, by the first metric, so that a colour is the same all over."""
+    rows = [row for row in results.rows if is_quality(row)]
+    first = min(rows, key=lambda row: (row.metric not in PRIMARY, _rank(row.metric), row.target))
+    key = (first.target, first.metric)
+    return named_samplers([row for row in rows if (row.target, row.metric) == key])
+
+
 def _styles(named: Sequence[str]) -> dict[str, Style]:
     styles: dict[str, Style] = {BASELINE: (INK, "--", "o"), ALL: (MUTED, ":", "")}
     others = [name for name in named if name not in styles]
@@ -275,7 +298,7 @@ def _name_at_the_side(
         colour = styles[name][0]
         at = bottom + height * (top - bottom)
         axes.plot(
-            [starts.get(name, right), right], [ends[name], at], color=colour, lw=0.6, alpha=0.6
+            [starts.get(name, right), right], [ends[name], at], color=colour, lw=0.6, alpha=0.45
         )
         axes.annotate(
             shown_label(name, _LETTERS),
