@@ -178,7 +178,7 @@ def headline(results: ComparisonResults) -> str:
         f"{name} at {listed([row[0] for row in rows if row[1] == name])}"
         for name in dict.fromkeys(row[1] for row in rows)
     ]
-    return f"Best by {METRIC_WORDS[metric].lower()} on {target}: {'; '.join(said)}."
+    return f"Best by {metric_phrase(metric)} on {target}: {'; '.join(said)}."
 
 
 def protocol_sentences(results: ComparisonResults) -> tuple[str, ...]:
@@ -211,7 +211,7 @@ def comparison_markdown(results: ComparisonResults) -> str:
         *(markdown_text(each) for each in protocol_sentences(results)),
     ]
     for target, metric, rows in best_tables(results):
-        title = f"### Best by {METRIC_WORDS[metric].lower()} on {target}"
+        title = f"### Best by {metric_phrase(metric)} on {target}"
         parts.append(f"{title}\n\n{_table(BEST_COLUMNS, rows)}")
     for (target, metric, budget), own in groups(results):
         words = METRIC_WORDS.get(metric, metric)
@@ -227,6 +227,12 @@ def comparison_markdown(results: ComparisonResults) -> str:
         ]
         parts.append("\n".join(["### Left out\n", *lines]))
     return "\n\n".join(parts) + "\n"
+
+
+def metric_phrase(metric: str) -> str:
+    """Return a metric's words as they stand within a sentence."""
+    words = METRIC_WORDS.get(metric, metric)
+    return words[0].lower() + words[1:]
 
 
 def budget_text(results: ComparisonResults, budget: int) -> str:
@@ -264,7 +270,7 @@ def _over_single(row: SummaryRow) -> str:
         return NONE
     if row.best_single == row.sampler:
         return "itself"
-    return f"{difference_text(row.over_best_single)} ({row.best_single})"
+    return f"{row.best_single}: {difference_text(row.over_best_single)}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,6 +21,7 @@ from databourse.reports.comparison import (
     comparison_markdown,
     groups,
     headline,
+    metric_phrase,
     protocol_sentences,
     record,
 )
@@ -89,7 +90,7 @@ def render_page(results: ComparisonResults, plots: Sequence[DrawnPlot]) -> str:
         sentences=protocol_sentences(results),
         plots=[each.plot for each in plots],
         best=[
-            {"title": f"Best by {METRIC_WORDS[metric].lower()} on {target}", "rows": rows}
+            {"title": f"Best by {metric_phrase(metric)} on {target}", "rows": rows}
             for target, metric, rows in best_tables(results)
         ],
         best_columns=BEST_COLUMNS,
