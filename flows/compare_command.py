@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "sampler",
     "mean",
-    "95 % interval",
     "sd",
     "against random",
     "against all",
@@ -68,7 +67,9 @@ def _print(compared: Compared) -> None:
         print_section(title, _COLUMNS, [_row(row) for row in rows])
     for name, reason in compared.left_out.items():
         typer.echo(f"left out  {name}: {reason}")
-    typer.echo("\nsd: over seeds; CPU s: of the signals that a sampler reads and of choosing")
+    typer.echo(
+        "\nsd: over seeds; [ ]: 95 %; CPU s: of the signals that a sampler reads and of choosing"
+    )
     typer.echo(f"\n  report   {compared.page}\n  results  {compared.results}")
 
 
@@ -80,7 +81,6 @@ def _row(row: dict[str, Any]) -> list[str]:
     return [
         row["sampler"],
         f"{value['mean']:.4f}",
-        f"{value['low']:.4f} to {value['high']:.4f}",
         f"{value['deviation']:.4f}",
         against,
         "" if over_all is None else f"{over_all['mean']:+.4f}",

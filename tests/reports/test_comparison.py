@@ -134,6 +134,10 @@ def test_names_that_are_far_apart_stay_and_others_share_the_room():
     ordered = sorted(found)
     assert all(b - a >= 0.2 - 1e-12 for a, b in itertools.pairwise(ordered))
     assert found[1] < found[2] < found[0] < found[3]  # the order is kept
+    # the last two push each other apart into the second, and that one into the first
+    assert spread_apart([0.0, 1.0, 1.05], 1.0) == pytest.approx(
+        [-0.31667, 0.68333, 1.68333], abs=1e-4
+    )
     assert spread_apart([], 1.0) == []
 
 
