@@ -127,14 +127,14 @@ def best_tables(
     results: ComparisonResults,
 ) -> list[tuple[str, str, list[tuple[str, ...]]]]:
     """Return per test set and metric the best sampler at each budget, under `BEST_COLUMNS`."""
-    tables = []
+    tables: list[tuple[str, str, list[tuple[str, ...]]]] = []
     for (target, metric), rows in itertools.groupby(
         best_of([row for _, own in groups(results) for row in own]),
         key=lambda row: (row.target, row.metric),
     ):
         if target == PICK:
             continue
-        cells = [
+        lines: list[tuple[str, ...]] = [
             (
                 percent(row.budget_tokens / results.whole_pool),
                 row.sampler,
@@ -145,7 +145,7 @@ def best_tables(
             )
             for row in rows
         ]
-        tables.append((target, metric, cells))
+        tables.append((target, metric, lines))
     return tables
 
 
