@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from databourse import __version__
-from databourse.errors import ConfigError, DatabourseError
+from databourse.errors import ConfigError, DatabourseError, UnknownNameError
 from flows.attribution_command import attribution
 from flows.compare_command import compare
 from flows.explain_command import explain
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
 from flows.settle_command import settle
-from flows.starting_points import DEMO_CONFIG, INIT_CONFIG
+from flows.starting_points import DEMO_CONFIG, EXAMPLES, INIT_CONFIG, example_config
 from flows.terminal import flow_on_the_terminal
 
 if TYPE_CHECKING:
@@ -109,13 +109,32 @@ def init(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where to write databourse.yaml.")
     ],
+    *,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NAME", help=f"A ready comparison: {', '.join(EXAMPLES)}."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="With --from: where the published files are.")
+    ] = Path("data"),
 ) -> None:
-    """Write a commented config to start from."""
+    """Write a commented config to start from.
+
+    With --from, a whole comparison: pool, targets, test set, budgets and samplers. A relative
+    --data starts at DIR.
+    """
     path = directory / "databourse.yaml"
     if path.exists():
         raise ConfigError(f"{path} exists already; edit it, or choose another folder")
+    if start is not None and start not in EXAMPLES:
+        raise UnknownNameError("comparison", start, EXAMPLES, where="init --from")
+    text = (
+        INIT_CONFIG.format(name=path.name)
+        if start is None
+        else example_config(start, file_name=path.name, data=data.as_posix())
+    )
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(INIT_CONFIG.format(name=path.name), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {path}; edit it, then: databourse validate {path}")
 
 

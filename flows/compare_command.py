@@ -16,7 +16,15 @@ from flows.terminal import flow_on_the_terminal
 if TYPE_CHECKING:
     from flows.compare_selectors import Compared
 
-_COLUMNS = ("sampler", "mean", "95 % interval", "sd", "against random", "documents", "CPU s")
+_COLUMNS = (
+    "sampler",
+    "mean",
+    "sd",
+    "against random",
+    "against all",
+    "documents",
+    "CPU s",
+)
 _SHOWN = ("accuracy", "bits_per_token")
 
 
@@ -59,20 +67,23 @@ def _print(compared: Compared) -> None:
         print_section(title, _COLUMNS, [_row(row) for row in rows])
     for name, reason in compared.left_out.items():
         typer.echo(f"left out  {name}: {reason}")
-    typer.echo(f"\n  results  {compared.results}")
+    typer.echo(
+        "\nsd: over seeds; [ ]: 95 %; CPU s: of the signals that a sampler reads and of choosing"
+    )
+    typer.echo(f"\n  report   {compared.page}\n  results  {compared.results}")
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    value, over = row["value"], row["over_random"]
+    value, over, over_all = row["value"], row["over_random"], row["over_all"]
     against = ""
     if over is not None:
         against = f"{over['mean']:+.4f} [{over['low']:+.4f}, {over['high']:+.4f}]"
     return [
         row["sampler"],
         f"{value['mean']:.4f}",
-        f"{value['low']:.4f} to {value['high']:.4f}",
         f"{value['deviation']:.4f}",
         against,
+        "" if over_all is None else f"{over_all['mean']:+.4f}",
         f"{row['documents']:,.0f}",
-        f"{row['select_cpu_seconds']:.2f}",
+        f"{row['select_cpu_seconds'] + row['signal_cpu_seconds']:.2f}",
     ]

@@ -9,7 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.runtime import flow_run
 
 from databourse.comparison.summary import summarised
@@ -18,13 +22,20 @@ from databourse.errors import ConfigError, InputError
 from databourse.refresh.comparison import (
     Comparison,
     check_comparison,
+    comparison_results,
     held_comparison,
     release_comparison,
     results_of,
 )
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.runs import end_run, new_run_id, start_run
-from databourse.reports.comparison import comparison_markdown
+from databourse.reports.comparison import (
+    BEST_COLUMNS,
+    ComparisonResults,
+    best_tables,
+    comparison_markdown,
+)
+from databourse.reports.comparison_page import write_comparison
 from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.compare_sampler import compare_sampler
 from tasks.prepare_comparison import prepare_comparison
@@ -39,12 +50,14 @@ class Compared:
     Attributes:
         comparison_id: of all that decides its numbers.
         results: file of a row per cell, target and metric.
+        page: the report, with plots and the summary as JSON and Markdown beside it.
         summary: rows of the table, as JSON types.
         left_out: samplers that cannot run on this pool, and why.
     """
 
     comparison_id: str
     results: str
+    page: str
     summary: list[dict[str, Any]]
     left_out: dict[str, str]
 
@@ -118,15 +131,30 @@ def _written(warehouse: Warehouse, comparison: Comparison, left_out: dict[str, s
     staged = folder / "results.parquet.staging"
     pq.write_table(table, staged)
     staged.replace(folder / "results.parquet")
-    rows = summarised(table.to_pylist(), seed=comparison.run.config.seed)
-    markdown = comparison_markdown(rows, left_out)
-    (folder / "summary.md").write_text(markdown, encoding="utf-8")
-    create_markdown_artifact(
-        markdown, key=f"comparison-{comparison.run.pool}".replace("_", "-"), description="Samplers"
-    )
+    rows = summarised(table.to_pylist(), seed=comparison.run.config.seed, costs=comparison.costs)
+    results = comparison_results(comparison, rows, left_out)
+    page = write_comparison(results, folder)
+    _show(results, page)
     return Compared(
         comparison_id=comparison.comparison_id,
         results=str(folder / "results.parquet"),
+        page=str(page),
         summary=[asdict(row) for row in rows],
         left_out=left_out,
     )
+
+
+def _show(results: ComparisonResults, page: Path) -> None:
+    """Publish the report where the run is watched: in short, as rows, and where it lies."""
+    key = f"comparison-{results.pool}".replace("_", "-")
+    create_markdown_artifact(comparison_markdown(results), key=key, description="Samplers")
+    create_table_artifact(
+        [
+            {"test set": target, "metric": metric, **dict(zip(BEST_COLUMNS, row, strict=True))}
+            for target, metric, rows in best_tables(results)
+            for row in rows
+        ],
+        key=f"{key}-best",
+        description="The best sampler at each budget",
+    )
+    create_link_artifact(page.as_uri(), link_text=str(page), key=f"{key}-report")

@@ -1,4 +1,8 @@
-"""The configs that `databourse init` and `databourse demo` write."""
+"""The configs that `databourse init` and `databourse demo` write.
+
+Those of comparisons read files as they were published. One test file gives the targets and the test
+set: two parts by the hash of the text, so that no example is in both.
+"""
 
 from __future__ import annotations
 
@@ -54,3 +58,147 @@ signals: [uncertainty, rarity, diversity]
 selection: {length_bias: 0.5}   # half way between price per document and price per token
 budget: {tokens: 60000}
 """
+
+_NEWS_CONFIG = """\
+# 10,000 news items with four topics, {labels_are}.
+# Which sampler teaches a classifier more, at 5 to 25 % of the tokens:
+#   databourse run {name}
+#   databourse compare {name}              # --set compare.seeds=2 for a first look
+# Data: {data}/ag_news_noisy/samples10000valMed.csv (github.com/hhf-hd/NoisyAG-News, dataset/)
+#       {data}/ag_news/test.csv (github.com/mhjabreel/CharCnn_Keras, data/ag_news_csv/); or .gz
+pool: {pool}
+seed: 17
+data_roots: [{data}, .]
+
+sources:
+  - name: news
+    path: {data}/ag_news_noisy/samples10000valMed.csv*
+    text: "{{text}}"
+    label: {label}
+    metadata: [gt]              # the true label: kept beside the text, read by no signal
+
+targets:                        # a quarter of the test file, by the hash of the text
+  - name: dev
+    path: {data}/ag_news/test.csv*
+    columns: [class, title, description]
+    text: "{{title}} . {{description}}"
+    label: class
+    labels: {{1: 0, 2: 1, 3: 2, 4: 3}}
+    part: {{of: 4, take: 0}}
+
+signals: [uncertainty, rarity, density, el2n, neighbour_agreement, influence]
+# with a small language model also: {{name: perplexity, prefer: middle}}, trak, quad
+budget: {{share: 0.1}}
+
+compare:
+  test:                         # the other three quarters
+    name: test
+    path: {data}/ag_news/test.csv*
+    columns: [class, title, description]
+    text: "{{title}} . {{description}}"
+    label: class
+    labels: {{1: 0, 2: 1, 3: 2, 4: 3}}
+    part: {{of: 4, take: [1, 2, 3]}}
+  budgets: [0.05, 0.1, 0.15, 0.2, 0.25]
+  seeds: 10
+  pool_share: 0.9               # another tenth is left out by each seed
+  truth: {{label: gt}}
+  proxy: linear                 # or encoder: the encoder itself, fine-tuned on every pick
+  samplers:
+    - random
+    - all
+    - market
+    - uncertainty:top
+    - rarity:top
+    - density:top
+    - el2n:top
+    - neighbour_agreement:top
+    - influence:top
+    - z_score_sum:uncertainty,rarity,density,el2n,neighbour_agreement,influence
+    - stratified_random
+    - k_center
+    - facility_location
+    - semdedup
+    - density_sharp
+    - d2_pruning
+    - dsir_top
+    - quality_classifier_embeddings
+"""
+
+_GSM8K_CONFIG = """\
+# 7,473 school problems with their solutions: which 60,000 tokens teach a small transformer most?
+#   databourse run {name}
+#   databourse compare {name}              # --set compare.seeds=2 for a first look
+# Data: {data}/gsm8k/train.jsonl and test.jsonl (github.com/openai/grade-school-math)
+pool: {pool}
+seed: 17
+data_roots: [{data}, .]
+
+sources:
+  - name: train
+    path: {data}/gsm8k/train.jsonl*
+    prompt: "{{question}}"
+    completion: "{{answer}}"
+
+targets:                        # a quarter of the test file, by the hash of the text
+  - name: dev
+    path: {data}/gsm8k/test.jsonl*
+    prompt: "{{question}}"
+    completion: "{{answer}}"
+    part: {{of: 4, take: 0}}
+
+signals: [rarity, density, {{name: perplexity, prefer: middle}}, ifd, dsir, trak]
+budget: {{tokens: 60000}}
+
+compare:
+  test:                         # the other three quarters: bits per token of the answers
+    name: test
+    path: {data}/gsm8k/test.jsonl*
+    prompt: "{{question}}"
+    completion: "{{answer}}"
+    part: {{of: 4, take: [1, 2, 3]}}
+  budgets: [60000]
+  seeds: 6
+  pool_share: 0.9               # another tenth is left out by each seed
+  proxy: causal_lm
+  causal_lm: {{epochs: 4}}        # every training reads 240,000 tokens
+  samplers:
+    - random
+    - market
+    - rarity:top
+    - density:top
+    - perplexity_middle
+    - perplexity_low
+    - ifd:top
+    - dsir
+    - dsir_top
+    - quality_classifier
+    - dsdm
+    - k_center
+    - semdedup
+    - shortest_first
+"""
+
+_EXAMPLES = {
+    "ag_news": (_NEWS_CONFIG, {"label": "gt", "labels_are": "true labels"}),
+    "ag_news_noisy": (
+        _NEWS_CONFIG,
+        {"label": "label", "labels_are": "labelled by people, a fifth of them wrongly"},
+    ),
+    "gsm8k": (_GSM8K_CONFIG, {}),
+}
+
+EXAMPLES = tuple(_EXAMPLES)
+"""Names of the comparisons that `init` writes."""
+
+
+def example_config(name: str, *, file_name: str, data: str) -> str:
+    """Return the config of a comparison.
+
+    Args:
+        name: one of `EXAMPLES`.
+        file_name: that the config will have.
+        data: folder with the published files, as written into the config.
+    """
+    text, words = _EXAMPLES[name]
+    return text.format(name=file_name, pool=name, data=data, **words)

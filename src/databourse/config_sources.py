@@ -9,6 +9,27 @@ from pydantic import Field, field_validator, model_validator
 from databourse.config_section import Section, Slug
 
 
+class PartConfig(Section):
+    """Some of the rows of files, by the hash of their text: the same text is always in one part."""
+
+    of: int = Field(ge=2, le=1_000, description="How many parts there are, about equally large.")
+    take: tuple[int, ...] = Field(min_length=1, description="Which are read, from 0: one or more.")
+
+    @field_validator("take", mode="before")
+    @classmethod
+    def _as_sequence(cls, value: object) -> object:
+        return (value,) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _are_there(self) -> Self:
+        outside = [each for each in self.take if not 0 <= each < self.of]
+        if outside:
+            raise ValueError(f"part.take must be in 0 to {self.of - 1}, got {outside[0]}")
+        if len(set(self.take)) < len(self.take):
+            raise ValueError(f"part.take names a part twice, got {list(self.take)}")
+        return self
+
+
 class FilesConfig(Section):
     """Files of rows, and how a row becomes a text."""
 
@@ -34,6 +55,15 @@ class FilesConfig(Section):
     )
     completion: str | None = Field(default=None, description="Template of the completion.")
     label: str | None = Field(default=None, description="Column that holds the label.")
+    labels: dict[str, str] = Field(
+        default={},
+        description="What labels are called instead, as in {1: World}; others stay as they are.",
+    )
+    part: PartConfig | None = Field(
+        default=None,
+        description="Read only some rows, by the hash of their text: {of: 4, take: 0} is one row "
+        "in four, {of: 4, take: [1, 2, 3]} all others.",
+    )
     max_row_bytes: int = Field(
         default=16 * 2**20, ge=1, description="Longer rows go to quarantine instead of memory."
     )
@@ -42,6 +72,13 @@ class FilesConfig(Section):
     @classmethod
     def _as_sequence(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {str(key): str(name) for key, name in value.items()}
 
     @model_validator(mode="after")
     def _says_what_to_read(self) -> Self:
@@ -95,7 +132,16 @@ class SourceConfig(FilesConfig):
             return
         unused = [
             key
-            for key in ("path", "text", "prompt", "completion", "columns", "label")
+            for key in (
+                "path",
+                "text",
+                "prompt",
+                "completion",
+                "columns",
+                "label",
+                "labels",
+                "part",
+            )
             if getattr(self, key)
         ]
         if unused:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from databourse.comparison.differences import mean_interval, paired_difference
+from databourse.comparison.differences import deviation_change, mean_interval, paired_difference
 from databourse.errors import InputError
 
 
@@ -60,3 +60,41 @@ def test_what_has_no_interval_is_refused(values, more, message):
 def test_pairs_of_other_seeds_are_refused():
     with pytest.raises(InputError, match=r"pairs must be of the same seeds, got \(2,\) and \(3,\)"):
         paired_difference(np.ones(2), np.ones(3), rng=rng())
+
+
+def test_deviations_of_the_same_seeds_are_compared():
+    others = np.array([0.0, 2.0, 4.0, 6.0])
+    found = deviation_change(others / 2, others, rng=rng())
+    assert found.difference == pytest.approx(-others.std(ddof=1) / 2)
+    assert found.ratio == pytest.approx(0.5)
+    # halved in every resample, so never larger
+    assert found.low < found.high <= 0
+    same = deviation_change(others + 9.0, others, rng=rng())
+    assert (same.difference, same.low, same.high) == pytest.approx((0.0, 0.0, 0.0))
+    assert not same.is_smaller
+
+
+def test_a_deviation_that_is_surely_smaller_is_told_from_one_that_is_not():
+    draws = np.random.default_rng(5)
+    wide, narrow = draws.normal(0, 1.0, 30), draws.normal(0, 0.2, 30)
+    assert deviation_change(narrow, wide, rng=rng()).is_smaller
+    assert not deviation_change(wide, narrow, rng=rng()).is_smaller
+    assert not deviation_change(wide[:15], wide[15:], rng=rng()).is_smaller
+
+
+def test_there_is_no_ratio_to_what_does_not_vary():
+    found = deviation_change(np.array([1.0, 2.0, 3.0]), np.ones(3), rng=rng())
+    assert (found.difference, found.ratio) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "message"),
+    [
+        (np.ones(2), np.ones(2), "three seeds or more"),
+        (np.ones(3), np.ones(4), "same three seeds"),
+        (np.array([1.0, np.nan, 2.0]), np.ones(3), "finite numbers"),
+    ],
+)
+def test_deviations_that_cannot_be_compared_are_refused(values, others, message):
+    with pytest.raises(InputError, match=message):
+        deviation_change(values, others, rng=rng())

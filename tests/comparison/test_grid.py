@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from databourse.comparison.grid import ALL, Cell, cells_of, described, measured, pick
+from databourse.comparison.grid import ALL, Cell, Pick, cells_of, described, measured, pick
 from databourse.comparison.proxies import Measurement
 from databourse.errors import InputError
 from databourse.samplers.interface import Candidates, SamplerSpec, restricted_to
@@ -129,3 +129,27 @@ def test_what_a_pick_is_like_is_counted_over_topics():
     entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
     assert values["topic_balance"] == pytest.approx(entropy / np.log(3))
     assert values["topic_effective_share"] == pytest.approx(1 / (0.75**2 + 0.25**2) / 3)
+    assert values["ess_equal_weights"] == pytest.approx(4.0)
+    assert "label_noise" not in values
+
+
+def test_wrong_labels_are_counted_among_those_whose_truth_is_known():
+    candidates = dataclasses.replace(pool(), topics=None)
+    wrong = np.zeros(60)
+    wrong[[0, 1]], wrong[2] = 1.0, np.nan
+    bought = Pick(np.array([0, 2, 5, 1]), 9, 0.0, 0.0)
+    values = {each.metric: each.value for each in described(candidates, bought, wrong=wrong)}
+    assert values["label_noise"] == pytest.approx(2 / 3)
+    unknown = Pick(np.array([2]), 9, 0.0, 0.0)
+    metrics = {each.metric for each in described(candidates, unknown, wrong=wrong)}
+    assert metrics == {"ess_equal_weights", "ess_token_weights"}
+
+
+def test_the_effective_size_by_tokens_is_that_of_the_costs():
+    costs = np.ones(60, dtype=np.int64)
+    costs[0] = 3
+    candidates = dataclasses.replace(pool(), topics=None, costs=costs)
+    bought = Pick(np.array([0, 4, 7]), 5, 0.0, 0.0)
+    values = {each.metric: each.value for each in described(candidates, bought)}
+    assert values["ess_token_weights"] == pytest.approx(25 / 11)
+    assert values["ess_equal_weights"] == pytest.approx(3.0)

@@ -8,6 +8,18 @@ import time
 
 import pytest
 
+COMMANDS = (
+    "demo",
+    "init",
+    "validate",
+    "run",
+    "price",
+    "explain",
+    "attribution",
+    "compare",
+    "doctor",
+)
+
 
 @pytest.fixture
 def databourse(tmp_path):
@@ -43,14 +55,12 @@ def test_help_lists_the_commands_and_starts_quickly(databourse):
     seconds = time.perf_counter() - started
 
     assert shown.returncode == 0
-    for command in ("demo", "init", "validate", "run", "price", "explain", "doctor", "manifest"):
+    for command in (*COMMANDS, "manifest"):
         assert command in shown.stdout
     assert seconds < 10  # a guard against heavy imports; the promise of 1 s is measured elsewhere
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "init", "validate", "run", "price", "explain", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example(databourse, command):
     assert f"Example: databourse {command}" in databourse(command, "--help").stdout
 

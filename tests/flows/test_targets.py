@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from databourse.samplers.registry import sampler_spec
 from databourse.seeds import stage_rng
 from databourse.warehouse import hold_warehouse
 
+NOISE_OF_ALL = ("all", "label_noise")
 WORDS = {
     "weather": ["rain", "wind", "storm", "cloud", "sun", "frost", "snow", "heat", "flood", "hail"],
     "kitchen": ["bread", "oven", "salt", "knife", "soup", "onion", "butter", "flour", "sauce"],
@@ -41,6 +43,16 @@ def write(path, lines):
         writer = csv.writer(file)
         writer.writerow(["label", "text"])
         writer.writerows(lines)
+
+
+def write_with_truth(path, lines):
+    """Write rows of which every tenth is labelled otherwise than it is."""
+    other = dict(zip(sorted(WORDS), sorted(WORDS, reverse=True), strict=True))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "text", "gt"])
+        for number, (label, text) in enumerate(lines):
+            writer.writerow([label, text, label if number % 10 else other[label]])
 
 
 @pytest.fixture(name="refreshed", scope="module")
@@ -65,14 +77,22 @@ def write_pool(tmp_path):
     protected = rows(3, 3)
     # one document repeats an example with another number before it, one a protected text
     leak = ("weather", f"seen before: {targets[1][1]} and so on")
-    write(tmp_path / "pool.csv", [*pool, leak, protected[0]])
+    write_with_truth(tmp_path / "pool.csv", [*pool, leak, protected[0]])
     write(tmp_path / "dev.csv", targets)
     write(tmp_path / "test.csv", protected)
     write(tmp_path / "exam.csv", rows(20, 4))
     config = {
         "pool": "notes",
         "seed": 3,
-        "sources": [{"name": "notes", "path": "pool.csv", "text": "{text}", "label": "label"}],
+        "sources": [
+            {
+                "name": "notes",
+                "path": "pool.csv",
+                "text": "{text}",
+                "label": "label",
+                "metadata": ["gt"],
+            }
+        ],
         "targets": [{"name": "dev", "path": "dev.csv", "text": "{text}", "label": "label"}],
         "decontaminate": {"against": ["test.csv"]},
         "compare": {
@@ -80,6 +100,7 @@ def write_pool(tmp_path):
             "budgets": [0.3],
             "seeds": 2,
             "samplers": ["random", "market", "ask_llm_top", "all"],
+            "truth": {"label": "gt"},
         },
         "deduplicate": {"near": False},
         "encoder": "hashing",
@@ -208,6 +229,18 @@ def test_samplers_are_compared_once_per_cell_and_one_that_cannot_run_is_named(
     assert all(0.5 < row["value"] <= 1 and row["target"] == "exam" for row in accuracy)
     whole = next(row["tokens"] for row in accuracy if row["sampler"] == "all")
     assert all(row["tokens"] <= 0.3 * whole + 1 for row in accuracy if row["sampler"] != "all")
+    noise = {row["value"] for row in table if (row["sampler"], row["metric"]) == NOISE_OF_ALL}
+    assert noise == {0.1}
+    costs = {row["sampler"]: row["signal_cpu_seconds"] for row in table}
+    assert costs["market"] > costs["random"] == costs["all"] == 0
+    folder = Path(compared.page).parent
+    assert {
+        "results.parquet",
+        "summary.json",
+        "summary.md",
+        "accuracy-exam-against-budget.png",
+    } <= {file.name for file in folder.iterdir()}
+    assert "ask_llm_top" in Path(compared.page).read_text()
     stored = tables(config_path, "select count(*), count(distinct comparison_id) from comparisons")
     again = compare_selectors(str(config_path))
     assert tables(

@@ -157,3 +157,38 @@ def test_a_wrong_section_is_refused_in_one_line(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as error:
         load_config(path)
     assert "\n" not in str(error.value)
+
+
+def test_two_parts_of_one_file_give_targets_and_tests_that_share_no_text(tmp_path, warehouse):
+    rows = [{"text": f"example {number % 40}", "y": number % 2 + 1} for number in range(60)]
+    write(tmp_path / "exam.jsonl", rows)
+    shape = {"path": "exam.jsonl", "text": "{text}", "label": "y", "labels": {1: "odd"}}
+    config = config_of(
+        warehouse=str(warehouse.root),
+        targets=[{"name": "dev", "part": {"of": 3, "take": 0}, **shape}],
+        compare={"test": {"name": "exam", "part": {"of": 3, "take": [1, 2]}, **shape}},
+    )
+    run = RunContext("run-1", "p", str(tmp_path), config)
+    found = {}
+    for kind in ("target", "test"):
+        read_examples(warehouse, run, kind=kind, advance=silent)
+        (one,) = target_sets(warehouse, run, encoder_id=None, kind=kind)
+        found[kind] = set(one.texts)
+        assert set(one.labels) == {"odd", "2"}
+    assert not found["target"] & found["test"]
+    assert found["target"] | found["test"] == {row["text"] for row in rows}
+    assert len(found["target"]) > 5
+
+
+def test_protected_paths_are_read_whole_though_the_first_source_is_not():
+    source = {
+        "name": "s",
+        "path": "pool.jsonl",
+        "text": "{text}",
+        "label": "y",
+        "labels": {"1": "a"},
+        "part": {"of": 2, "take": 0},
+    }
+    config = config_of(sources=[source], decontaminate={"against": "test.jsonl"})
+    (section,) = protected_sections(config)
+    assert (section.part, section.labels, section.label) == (None, {}, None)

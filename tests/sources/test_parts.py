@@ -173,3 +173,72 @@ def test_every_row_of_real_data_is_read(settings, n_rows):
 
     assert len(rows) == n_rows
     assert all(hasattr(row, "text") for row in rows)
+
+
+def texts_of(source):
+    return [row.text for part in source.parts() for row in part.rows()]
+
+
+def test_parts_share_no_text_and_are_everything_together(store, opened):
+    store("x.jsonl", [{"text": f"row {number % 150}"} for number in range(200)])
+    whole = texts_of(opened())
+    shares = [texts_of(opened(part={"of": 3, "take": [place]})) for place in range(3)]
+    assert sorted(text for share in shares for text in share) == sorted(whole)
+    assert not set(shares[0]) & set(shares[1]) | set(shares[1]) & set(shares[2])
+    assert all(30 < len(share) < 110 for share in shares)
+    two = texts_of(opened(part={"of": 3, "take": [2, 0]}))
+    assert sorted(two) == sorted(shares[0] + shares[2])
+
+
+def test_rows_of_a_part_keep_their_numbers_and_go_on_from_any_of_them(store, opened):
+    store("x.jsonl", [{"text": f"row {number}"} for number in range(40)])
+    (part,) = opened(part={"of": 4, "take": [1]}).parts()
+    rows = list(part.rows())
+    assert [row.text for row in rows] == [f"row {row.row_number}" for row in rows]
+    assert list(part.rows(start_row=rows[2].row_number + 1)) == rows[3:]
+
+
+def test_a_row_that_cannot_be_read_is_in_every_part(store, opened):
+    store("x.jsonl", [{"text": None}, {"text": "a"}])
+    for place in range(5):
+        (part,) = opened(part={"of": 5, "take": [place]}).parts()
+        assert next(part.rows()).reason == "missing_value"
+
+
+def test_labels_are_called_what_the_config_calls_them(store, opened):
+    store("x.jsonl", [{"text": "a", "y": 1}, {"text": "b", "y": "2"}, {"text": "c", "y": None}])
+    (part,) = opened(label="y", labels={"1": "World"}).parts()
+    assert [row.label for row in part.rows()] == ["World", "2", None]
+    with pytest.raises(ConfigError, match="labels renames the values of a label column"):
+        opened(labels={"1": "World"})
+
+
+def test_parts_and_names_of_labels_have_a_file_id_of_their_own(store, opened):
+    store("x.jsonl", [{"text": "a", "y": 1}])
+    ids = {
+        opened(label="y", **more).parts()[0].file_id
+        for more in (
+            {},
+            {"labels": {"1": "World"}},
+            {"part": {"of": 2, "take": [0]}},
+            {"part": {"of": 2, "take": [1]}},
+            {"part": {"of": 3, "take": [1]}},
+        )
+    }
+    assert len(ids) == 5
+    plain = opened(label="y").parts()[0].file_id
+    assert opened(label="y", labels={}, part=None).parts()[0].file_id == plain
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"of": 2, "take": 2}, "part.take must be in 0 to 1, got 2"),
+        ({"of": 2, "take": [1, 1]}, "names a part twice"),
+        ({"of": 1, "take": 0}, "greater than or equal to 2"),
+        ({"of": 2, "take": []}, "at least 1 item"),
+    ],
+)
+def test_a_part_that_is_not_there_is_refused(part, message):
+    with pytest.raises(ValueError, match=message):
+        SourceConfig(name="news", path="x.jsonl", text="{text}", part=part)

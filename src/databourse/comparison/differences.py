@@ -41,6 +41,30 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@dataclass(frozen=True)
+class DeviationChange:
+    """How far two samplers vary over the same seeds.
+
+    Attributes:
+        difference: standard deviation of the one minus that of the other, n - 1.
+        low: end of the interval of the difference.
+        high: end of the interval of the difference.
+        ratio: of the one to the other; None where the other does not vary.
+        seeds: how many there were.
+    """
+
+    difference: float
+    low: float
+    high: float
+    ratio: float | None
+    seeds: int
+
+    @property
+    def is_smaller(self) -> bool:
+        """Tell whether the whole interval is below 0."""
+        return self.high < 0
+
+
 def mean_interval(
     values: FloatArray, *, rng: np.random.Generator, level: float = 0.95, resamples: int = 10_000
 ) -> Interval:
@@ -89,3 +113,44 @@ def paired_difference(
     if values.shape != others.shape:
         raise InputError(f"pairs must be of the same seeds, got {values.shape} and {others.shape}")
     return mean_interval(values - others, rng=rng, level=level, resamples=resamples)
+
+
+def deviation_change(
+    values: FloatArray,
+    others: FloatArray,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    resamples: int = 10_000,
+) -> DeviationChange:
+    """Return how the deviation of values over seeds differs from that of others.
+
+    The interval is the percentile bootstrap over seeds that are drawn in pairs. It is too narrow
+    for few seeds: a deviation of five values is known to a factor of about two.
+
+    Args:
+        values: one per seed, shape (n,), n >= 3.
+        others: of the same seeds in the same order.
+        rng: resamples are drawn from it.
+        level: of the interval, in (0, 1).
+        resamples: how many, >= 1.
+
+    Raises:
+        InputError: an argument is outside its domain, or the seeds are not the same.
+    """
+    if values.shape != others.shape or values.ndim != 1 or values.size < 3:
+        raise InputError(
+            f"deviations must be of the same three seeds or more, got {values.shape} and "
+            f"{others.shape}"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(others).all()):
+        raise InputError(f"values must be finite numbers, got {values!r} and {others!r}")
+    if not 0 < level < 1 or resamples < 1:
+        raise InputError(f"level must be in (0, 1) and resamples >= 1, got {level!r}, {resamples}")
+    own, other = (float(each.std(ddof=1)) for each in (values, others))
+    drawn = rng.integers(0, values.size, (resamples, values.size))
+    changes = values[drawn].std(axis=1, ddof=1) - others[drawn].std(axis=1, ddof=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(changes, [tail, 1 - tail])
+    ratio = own / other if other > 0 else None
+    return DeviationChange(own - other, float(low), float(high), ratio, values.size)

@@ -18,10 +18,13 @@ from databourse.errors import InputError
 from databourse.market.lmsr import effective_sample_size
 from databourse.samplers.interface import Candidates, SamplerSpec, restricted_to, sample
 from databourse.seeds import stage_rng, stage_seed
-from databourse.selection.greedy import IntArray
+from databourse.selection.greedy import FloatArray, IntArray
 
 ALL = "all"
 """In place of a sampler: everything, for the whole pool's tokens."""
+
+PICK = "pick"
+"""In place of a test set: what is measured of the pick itself."""
 
 
 @dataclass(frozen=True, order=True)
@@ -123,21 +126,43 @@ def measured(proxy: Proxy, chosen: Pick, cell: Cell, *, root_seed: int) -> tuple
     return proxy.measure(chosen.positions, seed=stage_seed(root_seed, "training", str(cell.seed)))
 
 
-def described(candidates: Candidates, chosen: Pick) -> tuple[Measurement, ...]:
-    """Return what a pick is like: spread over topics, by documents.
+def described(
+    candidates: Candidates, chosen: Pick, *, wrong: FloatArray | None = None
+) -> tuple[Measurement, ...]:
+    """Return what a pick is like: spread over topics, wrong labels, effective sizes.
 
-    Coverage is the share of topics with a document, balance the entropy of documents over topics as
-    a share of the highest there is, topic_effective_share the effective number of topics over all.
+    topic_coverage is the share of topics with a document, topic_balance the entropy of documents
+    over topics as a share of the highest there is, topic_effective_share the effective number of
+    topics over all. label_noise is the share of wrong labels among documents whose truth is known.
+    Effective sizes are (sum w)^2 / sum w^2 over the documents: ess_equal_weights with w = 1, as
+    every proxy trains, so the number of documents; ess_token_weights with w the cost of each.
+
+    Args:
+        candidates: of the whole pool.
+        chosen: of them.
+        wrong: 1 where the label of a candidate is wrong, 0 where it is right, NaN where nobody
+            knows, shape (n,); None where none is known.
     """
+    costs = candidates.costs[chosen.positions].astype(np.float64)
+    found = [
+        Measurement(PICK, "ess_equal_weights", float(costs.size)),
+        Measurement(PICK, "ess_token_weights", effective_sample_size(costs)),
+    ]
+    if wrong is not None:
+        known = wrong[chosen.positions]
+        known = known[~np.isnan(known)]
+        if known.size:
+            found.append(Measurement(PICK, "label_noise", float(known.mean())))
     if candidates.topics is None:
-        return ()
+        return tuple(found)
     n_topics = len(candidates.topics.topics)
     counts = np.bincount(candidates.topics.index[chosen.positions], minlength=n_topics)
     shares = counts / counts.sum()
     held = shares[shares > 0]
     entropy = float(-(held * np.log(held)).sum())
     return (
-        Measurement("pick", "topic_coverage", float((counts > 0).mean())),
-        Measurement("pick", "topic_balance", entropy / np.log(n_topics) if n_topics > 1 else 1.0),
-        Measurement("pick", "topic_effective_share", effective_sample_size(shares) / n_topics),
+        *found,
+        Measurement(PICK, "topic_coverage", float((counts > 0).mean())),
+        Measurement(PICK, "topic_balance", entropy / np.log(n_topics) if n_topics > 1 else 1.0),
+        Measurement(PICK, "topic_effective_share", effective_sample_size(shares) / n_topics),
     )

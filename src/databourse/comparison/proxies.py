@@ -4,6 +4,7 @@ Every pick of a comparison is trained on in the same way: the same proxy, settin
 and, where training reads tokens, as many tokens.
 
     linear     softmax regression on frozen embeddings, to its optimum; accuracy, macro-F1 and loss
+    encoder    the encoder itself with a linear head, fine-tuned for a number of tokens; the same
     causal_lm  a small causal transformer from scratch, for a number of tokens; bits per token of
                the examples, or of their completions where they have prompts
 """
@@ -24,6 +25,7 @@ from databourse.selection.greedy import IntArray
 from databourse.targets import TargetSet
 
 if TYPE_CHECKING:
+    from databourse.encoders.fine_tuning import FineTuningSettings, TrainableEncoder
     from databourse.language_models.model import LanguageModel
     from databourse.language_models.tokenizer import ModelTokenizer
     from databourse.language_models.training import TrainingSettings
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number about a trained proxy.
+    """One number about a trained proxy, or about a pick.
 
     Attributes:
-        target: name of the set of examples.
-        metric: accuracy, macro_f1 (both in [0, 1]), loss (nats per example) or bits_per_token.
+        target: name of the set of examples; `pick` for what a pick is like.
+        metric: accuracy, macro_f1 (both in [0, 1]), loss (nats per example) or bits_per_token; of
+            picks see `databourse.comparison.grid.described`.
         value: of the metric.
     """
 
@@ -44,8 +47,14 @@ class Measurement:
     value: float
 
 
-LARGER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "bits_per_token": False}
-"""Of each metric."""
+LARGER_IS_BETTER = {
+    "accuracy": True,
+    "macro_f1": True,
+    "loss": False,
+    "bits_per_token": False,
+    "label_noise": False,
+}
+"""Of each metric of a proxy, and of those of a pick that are better at one end."""
 
 
 class Proxy(Protocol):
@@ -130,12 +139,29 @@ def linear_proxy(candidates: Candidates, tests: Sequence[TargetSet], *, l2: floa
     Raises:
         InputError: something is missing, or an example has a label that no candidate has.
     """
+    codes, classes, n_classes = _classes(candidates, tests)
+    return LinearProxy(
+        embeddings=required(candidates.embeddings, "embeddings"),
+        label_index=codes,
+        tests=[
+            (test.name, required(test.embeddings, "embeddings of examples"), own)
+            for test, own in zip(tests, classes, strict=True)
+        ],
+        n_classes=n_classes,
+        l2=l2,
+    )
+
+
+def _classes(
+    candidates: Candidates, tests: Sequence[TargetSet]
+) -> tuple[IntArray, list[IntArray], int]:
+    """Return the class of each candidate (-1: none), those of the examples, and how many."""
     from databourse.signals.labels import label_codes
 
     labels = required(candidates.labels, "labels")
     codes = label_codes(labels)
     code_of = {label: code for label, code in zip(labels, codes.tolist(), strict=True) if code >= 0}
-    sets = []
+    classes = []
     for test in tests:
         unknown = sorted({str(label) for label in test.labels if label not in code_of})
         if unknown:
@@ -143,14 +169,114 @@ def linear_proxy(candidates: Candidates, tests: Sequence[TargetSet], *, l2: floa
                 f"set {test.name!r} has examples labelled {unknown[0]!r}, which no document of the "
                 f"pool is; the pool has {', '.join(sorted(code_of)[:10])}"
             )
-        classes = np.array([code_of[label] for label in test.labels], dtype=np.int64)
-        sets.append((test.name, required(test.embeddings, "embeddings of examples"), classes))
-    return LinearProxy(
-        embeddings=required(candidates.embeddings, "embeddings"),
+        classes.append(np.array([code_of[label] for label in test.labels], dtype=np.int64))
+    return codes, classes, len(code_of)
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderProxy:
+    """An encoder with a linear head, all of whose weights are trained.
+
+    Attributes:
+        encoder: that every training starts from.
+        documents: token ids of each candidate.
+        label_index: class of each, -1 for none: such documents train nothing.
+        tests: sets of examples: name, token ids of each, and classes.
+        n_classes: C; a class of the examples may lack documents in a pick.
+        settings: of the training.
+        training_tokens: read by every training, whatever the pick.
+        threads: of torch; another number sums in another order.
+    """
+
+    encoder: TrainableEncoder
+    documents: Sequence[Sequence[int]]
+    label_index: IntArray
+    tests: Sequence[tuple[str, Sequence[Sequence[int]], IntArray]]
+    n_classes: int
+    settings: FineTuningSettings
+    training_tokens: int
+    threads: int = 1
+
+    @property
+    def proxy_id(self) -> str:
+        """Return what decides its numbers, beside pick and seed."""
+        from databourse.encoders.fine_tuning import training_id
+
+        start = training_id(self.encoder, self.settings, threads=self.threads)
+        return f"{start}-{self.training_tokens}"
+
+    def measure(self, positions: IntArray, *, seed: int) -> tuple[Measurement, ...]:
+        """Train on a pick and measure accuracy, macro-F1 and loss.
+
+        Raises:
+            InputError: no document of the pick has a label.
+        """
+        from databourse.encoders.fine_tuning import class_log_probabilities, fine_tune
+        from databourse.influence.softmax_regression import macro_f1_of
+
+        picked = np.sort(positions)
+        picked = picked[self.label_index[picked] >= 0]
+        if not picked.size:
+            raise InputError("no document of the pick has a label to train on")
+        classifier = fine_tune(
+            self.encoder,
+            [self.documents[position] for position in picked.tolist()],
+            label_index=self.label_index[picked],
+            n_classes=self.n_classes,
+            settings=self.settings,
+            tokens=self.training_tokens,
+            seed=seed,
+            threads=self.threads,
+        )
+        found: list[Measurement] = []
+        for name, examples, classes in self.tests:
+            log_p = class_log_probabilities(classifier, examples, threads=self.threads)
+            predicted = log_p.argmax(axis=1).astype(np.int64)
+            own = log_p[np.arange(len(classes)), classes]
+            found += [
+                Measurement(name, "accuracy", float((predicted == classes).mean())),
+                Measurement(
+                    name, "macro_f1", macro_f1_of(predicted, classes, n_classes=self.n_classes)
+                ),
+                Measurement(name, "loss", -math.fsum(own.tolist()) / len(own)),
+            ]
+        return tuple(found)
+
+
+def encoder_proxy(
+    candidates: Candidates,
+    tests: Sequence[TargetSet],
+    *,
+    encoder: TrainableEncoder,
+    settings: FineTuningSettings,
+    threads: int = 1,
+) -> EncoderProxy:
+    """Return the encoder as the proxy of a labelled pool, `training_tokens` still to be set.
+
+    Args:
+        candidates: with texts and labels.
+        tests: with a label for each example.
+        encoder: to fine-tune.
+        settings: of the training.
+        threads: of torch.
+
+    Raises:
+        InputError: something is missing, or an example has a label that no candidate has.
+    """
+    codes, classes, n_classes = _classes(candidates, tests)
+    texts = required(candidates.texts, "texts")
+    return EncoderProxy(
+        encoder=encoder,
+        documents=[ids for batch in texts() for ids in encoder.tokenize(batch)],
         label_index=codes,
-        tests=sets,
-        n_classes=len(code_of),
-        l2=l2,
+        tests=[
+            (test.name, encoder.tokenize(list(test.texts)), own)
+            for test, own in zip(tests, classes, strict=True)
+        ],
+        n_classes=n_classes,
+        settings=settings,
+        training_tokens=0,
+        threads=threads,
     )
 
 

@@ -43,7 +43,7 @@ def load_torch_encoder(name: str, folder: Path, *, threads: int, device: str) ->
     """
     check_threads(threads)
     check_model_folder(folder)
-    model = _TorchModel(folder, device)
+    model = TorchModel(folder, device)
     on_cpu = model.device_type == "cpu"
     fingerprint = files_digest(folder, MODEL_PATTERNS)
     version = importlib.metadata.version("torch")
@@ -107,11 +107,12 @@ def _check_modules(file: Path) -> None:
         )
 
 
-class _TorchModel:
+class TorchModel:
     """A sentence-transformers model, run in float32 on batches that we pad ourselves."""
 
     def __init__(self, folder: Path, device: str) -> None:
         self._torch, self._model = _load_model(folder, device)
+        self.module: Any = self._model
         tokenizer = self._model.tokenizer
         self.device_type = str(self._model.device.type)
         self.dimension = int(self._model.get_embedding_dimension())
@@ -122,12 +123,13 @@ class _TorchModel:
         self._prompt = _document_prompt(self._model)
         self._threads_before = self._torch.get_num_threads()
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str], *, most_tokens: int | None = None) -> list[list[int]]:
+        """Return the token ids of each text, cut at the model's limit or at a lower one."""
         try:
             encoded = self._model.tokenizer(
                 [self._prompt + text for text in texts],
                 truncation=True,
-                max_length=self.max_tokens,
+                max_length=min(self.max_tokens, most_tokens or self.max_tokens),
                 padding=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
@@ -142,6 +144,7 @@ class _TorchModel:
     def forward(
         self, token_ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
+        """Return one unit vector per row."""
         torch = self._torch
         features = {
             "input_ids": torch.from_numpy(token_ids).to(self._model.device),

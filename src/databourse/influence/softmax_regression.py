@@ -268,7 +268,17 @@ def macro_f1(
     """
     _check_any(label_index)
     predicted = _labelled_log_p(proxy, embeddings, label_index).argmax(axis=1)
-    n_classes = proxy.n_classes
+    return macro_f1_of(predicted, label_index, n_classes=proxy.n_classes)
+
+
+def macro_f1_of(predicted: IntArray, label_index: IntArray, *, n_classes: int) -> float:
+    """Return the mean over classes of F1 of what was predicted, as `macro_f1` does.
+
+    Args:
+        predicted: class of each of n documents, in [0, n_classes).
+        label_index: the class that each has.
+        n_classes: C.
+    """
     hits = np.bincount(label_index[predicted == label_index], minlength=n_classes)
     either = np.bincount(label_index, minlength=n_classes)
     either = either + np.bincount(predicted, minlength=n_classes)

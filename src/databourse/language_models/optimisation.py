@@ -165,12 +165,19 @@ def head_gradients(
 
 def learning_rate(step: int, *, steps: int, settings: TrainingSettings) -> float:
     """Return the learning rate of a step, 1 to steps: linear warm-up, then a cosine to a tenth."""
-    warmup = round(steps * settings.warmup_share)
+    return rate_of_step(
+        settings.learning_rate, step, steps=steps, warmup_share=settings.warmup_share
+    )
+
+
+def rate_of_step(highest: float, step: int, *, steps: int, warmup_share: float) -> float:
+    """Return the learning rate of a step, 1 to steps, as `learning_rate` does, of any highest."""
+    warmup = round(steps * warmup_share)
     if step <= warmup:
-        return settings.learning_rate * step / warmup
+        return highest * step / warmup
     done = (step - warmup) / max(1, steps - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * done))
-    return settings.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
+    return highest * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
 
 
 def number_of_steps(n_rows: int, settings: TrainingSettings) -> int:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from databourse.comparison.grid import ALL, Cell, Pick, cells_of, described, measured, pick
-from databourse.comparison.proxies import CausalProxy, LinearProxy, Measurement, linear_proxy
+from databourse.comparison.proxies import (
+    CausalProxy,
+    EncoderProxy,
+    LinearProxy,
+    Measurement,
+    encoder_proxy,
+    linear_proxy,
+)
+from databourse.comparison.signal_costs import SignalCost
+from databourse.comparison.summary import SummaryRow
 from databourse.config import USUAL_LIQUIDITY, RefreshConfig
 from databourse.digests import digest_of
 from databourse.errors import ConfigError, IntegrityError
@@ -25,18 +35,24 @@ from databourse.refresh.examples import (
     stored_examples,
     target_sets,
 )
+from databourse.refresh.label_truth import check_truth, wrong_labels
 from databourse.refresh.past_runs import PastRun, last_run
 from databourse.refresh.reference_model import pool_tokenizer, training_settings
+from databourse.refresh.sampler_costs import sampler_costs
 from databourse.refresh.settlement import settlement_rules, wealth_terms
 from databourse.refresh.standing_wealth import as_settled, standing_wealth
+from databourse.reports.comparison import ComparisonResults
 from databourse.samplers.interface import Candidates, SamplerSpec, required
 from databourse.samplers.market import MarketTerms, market_spec
 from databourse.samplers.registry import sampler_spec
+from databourse.selection.greedy import FloatArray
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
-REVISION = 1
+REVISION = 2
 """Raised when the same documents, settings and seeds give other numbers."""
+
+AnyProxy = LinearProxy | EncoderProxy | CausalProxy
 
 _held: dict[str, Comparison] = {}
 _guard = threading.Lock()
@@ -53,14 +69,45 @@ class Comparison:
         proxy: of the smallest budget; see `proxy_for`.
         tokens_per_cost: of the proxy's tokenizer, where it reads tokens; else 0.
         budgets: in the unit of the costs, as configured.
+        wrong: which labels are known to be wrong, see `wrong_labels`; no sampler is given it.
+        costs: of the signals that each sampler reads.
+        refresh_id: run_id of the refresh whose documents are for sale.
+        examples: how many each test set has.
     """
 
     comparison_id: str
     run: RunContext
     candidates: Candidates
-    proxy: LinearProxy | CausalProxy
+    proxy: AnyProxy
     tokens_per_cost: float
     budgets: tuple[int, ...]
+    wrong: FloatArray | None
+    costs: Mapping[str, SignalCost]
+    refresh_id: str
+    examples: Mapping[str, int]
+
+    @property
+    def proxy_says(self) -> str:
+        """Return the proxy in words."""
+        compare = self.run.config.compare
+        if isinstance(self.proxy, LinearProxy):
+            return (
+                "Trained is softmax regression on frozen embeddings, to its optimum, penalty "
+                f"{self.proxy.l2:g}"
+            )
+        if isinstance(self.proxy, EncoderProxy):
+            return (
+                f"Trained is {self.proxy.encoder.model_id} with a linear head, all weights, on "
+                f"{compare.encoder.epochs:g} times the budget's tokens in steps of "
+                f"{self.proxy.settings.batch_tokens:,}, documents cut at "
+                f"{self.proxy.encoder.most_tokens} tokens"
+            )
+        settings = self.proxy.settings
+        return (
+            f"Trained is a causal transformer of {settings.layers} layers and width "
+            f"{settings.width}, from scratch on {compare.causal_lm.epochs:g} times the budget's "
+            "tokens; what follows the prompt of an example is scored"
+        )
 
     @property
     def cells(self) -> list[Cell]:
@@ -69,11 +116,13 @@ class Comparison:
         whole = int(self.candidates.costs.sum())
         return cells_of(compare.samplers, self.budgets, compare.seeds, whole_pool=whole)
 
-    def proxy_for(self, budget: int) -> LinearProxy | CausalProxy:
+    def proxy_for(self, budget: int) -> AnyProxy:
         """Return the proxy that is trained on picks of a budget."""
-        if not isinstance(self.proxy, CausalProxy):
+        if isinstance(self.proxy, LinearProxy):
             return self.proxy
-        epochs = self.run.config.compare.causal_lm.epochs
+        compare = self.run.config.compare
+        of_encoder = isinstance(self.proxy, EncoderProxy)
+        epochs = compare.encoder.epochs if of_encoder else compare.causal_lm.epochs
         tokens = max(1, round(epochs * budget * self.tokens_per_cost))
         return dataclasses.replace(self.proxy, training_tokens=tokens)
 
@@ -109,7 +158,8 @@ def check_comparison(config: RefreshConfig) -> None:
     """Check what a comparison can be refused for before anything is read.
 
     Raises:
-        ConfigError: there is no test set, or a sampler is not known.
+        ConfigError: there is no test set, a sampler is not known, or the truth about labels is
+            not kept.
     """
     if not config.compare.test:
         raise ConfigError(
@@ -122,6 +172,7 @@ def check_comparison(config: RefreshConfig) -> None:
     for name in config.compare.samplers:
         if name != ALL:
             sampler_spec(name)
+    check_truth(config)
 
 
 def compare_sampler(
@@ -151,7 +202,7 @@ def compare_sampler(
             started = time.perf_counter()
             found = measured(comparison.proxy_for(cell.budget), chosen, cell, root_seed=seed)
             seconds = time.perf_counter() - started
-            found += described(comparison.candidates, chosen)
+            found += described(comparison.candidates, chosen, wrong=comparison.wrong)
             _store(
                 warehouse,
                 comparison.comparison_id,
@@ -166,13 +217,53 @@ def compare_sampler(
 
 
 def results_of(warehouse: Warehouse, comparison: Comparison) -> pa.Table:
-    """Return a row per cell, target and metric of the cells that the config asks for."""
+    """Return a row per cell, target and metric of the cells that the config asks for.
+
+    What the signals of a sampler cost is the same in all of its rows.
+    """
     table = warehouse.rows("stg_comparison__results", {"comparison_id": comparison.comparison_id})
     wanted = {(each.sampler, each.budget, each.seed) for each in comparison.cells}
     keys = zip(
         *(table[name].to_pylist() for name in ("sampler", "budget_tokens", "seed")), strict=True
     )
-    return table.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+    found = table.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+    costs = [comparison.costs[name] for name in found["sampler"].to_pylist()]
+    for name, values in (
+        ("signal_seconds", [each.seconds for each in costs]),
+        ("signal_cpu_seconds", [each.cpu_seconds for each in costs]),
+    ):
+        found = found.append_column(name, pa.array(values, pa.float64()))
+    return found
+
+
+def comparison_results(
+    comparison: Comparison, rows: Sequence[SummaryRow], left_out: Mapping[str, str]
+) -> ComparisonResults:
+    """Return a summary with how it was measured, for reports.
+
+    Args:
+        comparison: that the rows are of.
+        rows: of its summary.
+        left_out: samplers that cannot run, and why.
+    """
+    config = comparison.run.config
+    truth = config.compare.truth
+    return ComparisonResults(
+        pool=comparison.run.pool,
+        comparison_id=comparison.comparison_id,
+        run_id=comparison.refresh_id,
+        proxy=config.compare.proxy,
+        proxy_says=comparison.proxy_says,
+        examples=comparison.examples,
+        n_documents=len(comparison.candidates.document_ids),
+        whole_pool=int(comparison.candidates.costs.sum()),
+        unit="documents" if config.budget.kind == "documents" else "tokens",
+        seeds=config.compare.seeds,
+        pool_share=config.compare.pool_share,
+        truth=None if truth is None else truth.label or truth.is_wrong,
+        rows=rows,
+        left_out=left_out,
+    )
 
 
 def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport) -> Comparison:
@@ -197,6 +288,10 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
         round(each * whole) if each <= 1 else round(each) for each in run.config.compare.budgets
     )
     standing = standing_wealth(warehouse, run.pool)
+    epochs = run.config.compare.causal_lm.epochs
+    if isinstance(proxy, EncoderProxy):
+        epochs = run.config.compare.encoder.epochs
+    truth = run.config.compare.truth
     identity = {
         "documents": past.ids.snapshot_id,
         "ids": dataclasses.asdict(past.ids),
@@ -206,15 +301,25 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
         "settlement": run.config.settlement.model_dump(mode="json"),
         "selection": run.config.selection.model_dump(mode="json"),
         "budget": run.config.budget.kind,
-        "proxy": dataclasses.replace(proxy, training_tokens=0).proxy_id
-        if isinstance(proxy, CausalProxy)
-        else proxy.proxy_id,
-        "epochs": run.config.compare.causal_lm.epochs,
+        "proxy": proxy.proxy_id,
+        "epochs": epochs,
+        "truth": None if truth is None else truth.model_dump(mode="json"),
         "pool_share": run.config.compare.pool_share,
         "seed": run.config.seed,
         "revision": REVISION,
     }
-    return Comparison(digest_of(identity)[:32], run, candidates, proxy, tokens_per_cost, budgets)
+    return Comparison(
+        digest_of(identity)[:32],
+        run,
+        candidates,
+        proxy,
+        tokens_per_cost,
+        budgets,
+        wrong_labels(warehouse, run.config, past),
+        sampler_costs(warehouse, run, past, run.config.compare.samplers),
+        past.run_id,
+        {test.name: len(test.texts) for test in tests},
+    )
 
 
 def _check_disjoint(warehouse: Warehouse, run: RunContext, past: PastRun) -> None:
@@ -236,10 +341,15 @@ def _check_disjoint(warehouse: Warehouse, run: RunContext, past: PastRun) -> Non
 
 def _proxy(
     warehouse: Warehouse, run: RunContext, candidates: Candidates, tests: Sequence[TargetSet]
-) -> tuple[LinearProxy | CausalProxy, float]:
+) -> tuple[AnyProxy, float]:
+    """Return the proxy, training tokens still to be set, and its tokens per unit of cost."""
     compare = run.config.compare
     if compare.proxy == "linear":
         return linear_proxy(candidates, tests, l2=compare.linear.l2), 0.0
+    if compare.proxy == "encoder":
+        fine_tuned = _encoder_proxy(run, candidates, tests)
+        read = sum(len(each) for each in fine_tuned.documents)
+        return fine_tuned, read / int(candidates.costs.sum())
     tokenizer = pool_tokenizer(warehouse, run, sorted(candidates.document_ids))
     texts = [text for batch in required(candidates.texts, "texts")() for text in batch]
     tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
@@ -253,6 +363,27 @@ def _proxy(
         device=run.config.compute.device,
     )
     return proxy, tokens / int(candidates.costs.sum())
+
+
+def _encoder_proxy(
+    run: RunContext, candidates: Candidates, tests: Sequence[TargetSet]
+) -> EncoderProxy:
+    from databourse.encoders.fine_tuning import FineTuningSettings, load_trainable_encoder
+
+    chosen = run.config.compare.encoder
+    encoder = load_trainable_encoder(
+        chosen.model or run.config.encoder,
+        root=Path(run.root),
+        most_tokens=chosen.max_document_tokens,
+        device=run.config.compute.device,
+    )
+    settings = FineTuningSettings(
+        learning_rate=chosen.learning_rate,
+        head_learning_rate=chosen.head_learning_rate,
+        batch_tokens=chosen.batch_tokens,
+        most_tokens=chosen.max_document_tokens,
+    )
+    return encoder_proxy(candidates, tests, encoder=encoder, settings=settings)
 
 
 def _spec(sampler: str, config: RefreshConfig) -> SamplerSpec:

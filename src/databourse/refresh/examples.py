@@ -29,6 +29,9 @@ from databourse.warehouse.store import Warehouse, append
 
 ExampleKind = Literal["target", "protected", "test"]
 
+_OF_ITS_OWN = frozenset({"name", "path", "label", "labels", "part"})
+"""What protected files that are given as paths alone do not take over from the first source."""
+
 _BY_PATH = "protected"
 """What protected files are called that the config gives as paths alone."""
 
@@ -50,7 +53,7 @@ def protected_sections(config: RefreshConfig) -> tuple[ProtectedConfig, ...]:
             f"decontaminate.against names the path {paths[0]!r} and no source of files says how "
             "its rows are read; write {name: NAME, path: FILE, text: TEMPLATE} in its place"
         )
-    shape = model.model_dump(include=set(FilesConfig.model_fields) - {"name", "path", "label"})
+    shape = model.model_dump(include=set(FilesConfig.model_fields) - _OF_ITS_OWN)
     return (ProtectedConfig(name=_BY_PATH, path=paths, **shape), *sections)
 
 

@@ -62,6 +62,12 @@ def page_svg(figure: Figure, name: str, label: str) -> str:
 
 def image_uri(figure: Figure, label: str) -> str:
     """Return a figure as a `data:` URI that any `<img>` or Markdown image can show."""
+    data = image_svg(figure, label).encode("utf-8")
+    return f"data:image/svg+xml;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def image_svg(figure: Figure, label: str) -> str:
+    """Return a figure as the text of an SVG file, in fixed colours on white."""
     root = _drawn(figure)
     width, height = root.get("viewBox", "0 0 1 1").split()[2:]
     _tidy(root, "image")
@@ -70,8 +76,7 @@ def image_uri(figure: Figure, label: str) -> str:
     root.set("height", height)
     root.set("style", "background: #ffffff; font-family: sans-serif")
     root.set("aria-label", label)
-    data = ET.tostring(root, encoding="unicode").encode("utf-8")
-    return f"data:image/svg+xml;base64,{base64.b64encode(data).decode('ascii')}"
+    return ET.tostring(root, encoding="unicode")
 
 
 def _drawn(figure: Figure) -> ET.Element:

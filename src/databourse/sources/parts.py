@@ -2,22 +2,24 @@
 
 A source has parts: files, or distributions. A part is known by `file_id`, the digest of its bytes
 and of every setting that shapes its rows, so its rows are a function of `file_id`. Rows are
-numbered from 0 without gaps: a reader that stored n rows goes on with `rows(n)`.
+numbered from 0 without gaps: a reader that stored n rows goes on with `rows(n)`. Where only some
+rows are taken, by the hash of their text, these keep their numbers; a row that cannot be read is in
+every part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from databourse.digests import digest_of
+from databourse.digests import digest_of, document_id
 from databourse.errors import ConfigError, SourceError
 from databourse.sources.docstrings import DocstringSource, check_packages
 from databourse.sources.files import FoundFile, find_files
 from databourse.sources.reading import ReadRules, check_file, delimiter_of, read_rows
-from databourse.sources.rows import Row, RowShape, row_shape
+from databourse.sources.rows import Row, RowShape, SourceRow, row_shape
 from databourse.sources.streams import kind_of
 
 REVISION = 1
@@ -64,6 +66,27 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TextShare:
+    """Some of all texts, by their hash: disjoint shares of the same `of` share no text.
+
+    Attributes:
+        of: how many shares there are, >= 2.
+        take: which are in this one, from 0, distinct.
+    """
+
+    of: int
+    take: tuple[int, ...]
+
+    def holds(self, row: Row) -> bool:
+        """Tell whether a row is taken; one that cannot be read always is, so that it is seen."""
+        return not isinstance(row, SourceRow) or self.number(row.text) in self.take
+
+    def number(self, text: str) -> int:
+        """Return the share of a canonical text: its document_id modulo `of`."""
+        return int(document_id(text), 16) % self.of
+
+
+@dataclass(frozen=True, slots=True)
 class FilePart:
     """A file of a source."""
 
@@ -75,10 +98,12 @@ class FilePart:
     shape: RowShape
     rules: ReadRules
     state: tuple[str, ...]
+    share: TextShare | None = None
 
     def rows(self, start_row: int = 0) -> Iterator[Row]:
         """Yield its rows from `start_row` on; see `databourse.sources.reading.read_rows`."""
-        return read_rows(self.file, self.shape, self.rules, start_row=start_row, state=self.state)
+        rows = read_rows(self.file, self.shape, self.rules, start_row=start_row, state=self.state)
+        return rows if self.share is None else filter(self.share.holds, rows)
 
     def locator(self, row: Row) -> str:
         """Return `uri#row_number`."""
@@ -93,21 +118,30 @@ class FileSource:
     files: tuple[FoundFile, ...]
     shape: RowShape
     rules: ReadRules
+    share: TextShare | None = None
 
     def parts(self) -> list[FilePart]:
         """Return a part per file, in order of `uri`; reads every file once for its digest."""
         return [self._part(file) for file in self.files]
 
     def _part(self, file: FoundFile) -> FilePart:
-        settings = parse_settings(file.uri, self.shape, self.rules)
+        settings = parse_settings(file.uri, self.shape, self.rules, share=self.share)
         state = file.state()
         sha256, size = file.digest()
         file_id = digest_of({"sha256": sha256, "settings": settings})
-        return FilePart(file.uri, sha256, size, file_id, file, self.shape, self.rules, state)
+        return FilePart(
+            file.uri, sha256, size, file_id, file, self.shape, self.rules, state, self.share
+        )
 
 
-def parse_settings(uri: str, shape: RowShape, rules: ReadRules) -> dict[str, object]:
-    """Return every setting that shapes the rows of a file, as JSON types."""
+def parse_settings(
+    uri: str, shape: RowShape, rules: ReadRules, *, share: TextShare | None = None
+) -> dict[str, object]:
+    """Return every setting that shapes the rows of a file, as JSON types.
+
+    Names of labels and a share are there where they are set, so that a file without them keeps the
+    file_id that it has had.
+    """
     kind = kind_of(uri, rules.file_format)
     is_csv = kind.format == "csv"
     return {
@@ -121,6 +155,8 @@ def parse_settings(uri: str, shape: RowShape, rules: ReadRules) -> dict[str, obj
         "metadata": list(shape.metadata),
         "min_characters": shape.min_characters,
         "max_row_bytes": rules.max_row_bytes,
+        **({"labels": dict(shape.labels)} if shape.labels else {}),
+        **({"part": [share.of, *sorted(share.take)]} if share is not None else {}),
     }
 
 
@@ -138,6 +174,8 @@ def open_source(
     prompt: str | None = None,
     completion: str | None = None,
     label: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    part: Mapping[str, Any] | None = None,
     metadata: Sequence[str] = (),
     max_row_bytes: int = 16 * 2**20,
     packages: Sequence[str] = (),
@@ -161,6 +199,8 @@ def open_source(
         prompt: template.
         completion: template.
         label: column.
+        labels: new names by old ones.
+        part: {of, take}: which rows are read.
         metadata: columns.
         max_row_bytes: limit of a row.
         packages: whose docstrings.
@@ -181,6 +221,8 @@ def open_source(
             completion=completion,
             columns=columns,
             label=label,
+            labels=labels,
+            part=part,
             metadata=metadata,
         )
         return DocstringSource(name, tuple(packages), limit, min_characters)
@@ -197,13 +239,15 @@ def open_source(
         label=label,
         metadata=metadata,
         min_characters=min_characters,
+        labels=labels,
     )
     patterns = (path,) if isinstance(path, str) else path
     files = find_files(patterns, root=root, data_roots=data_roots)
     rules = ReadRules(format, tuple(columns), delimiter, max_row_bytes)
     for file in files:
         kind_of(file.uri, format)
-    return FileSource(name, tuple(files), shape, rules)
+    share = None if part is None else TextShare(part["of"], tuple(part["take"]))
+    return FileSource(name, tuple(files), shape, rules, share)
 
 
 def check_source(source: Source) -> list[str]:

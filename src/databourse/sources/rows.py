@@ -80,12 +80,14 @@ class RowShape:
         label: the column that holds the label.
         metadata: columns that are kept beside the text.
         min_characters: shorter texts are rejected.
+        labels: what labels are called instead, pairs of old and new name.
     """
 
     templates: tuple[Template, ...]
     label: str | None = None
     metadata: tuple[str, ...] = ()
     min_characters: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
 
     def template_columns(self) -> tuple[str, ...]:
         """Return the columns that every row must have, each once."""
@@ -105,6 +107,7 @@ def row_shape(
     label: str | None = None,
     metadata: Iterable[str] = (),
     min_characters: int = 1,
+    labels: Mapping[str, str] | None = None,
 ) -> RowShape:
     """Return the shape that the config's words describe.
 
@@ -120,7 +123,10 @@ def row_shape(
         )
     else:
         raise ConfigError('a source takes either text or prompt and completion, such as "{text}"')
-    return RowShape(templates, label, tuple(dict.fromkeys(metadata)), min_characters)
+    names = tuple(sorted((labels or {}).items()))
+    if names and label is None:
+        raise ConfigError("labels renames the values of a label column; add label, or remove it")
+    return RowShape(templates, label, tuple(dict.fromkeys(metadata)), min_characters, names)
 
 
 def source_row(row_number: int, values: Mapping[str, object], shape: RowShape) -> SourceRow:
@@ -136,6 +142,8 @@ def source_row(row_number: int, values: Mapping[str, object], shape: RowShape) -
         text, prompt_characters = joined_pair(*parts)
     check_text(text, shape.min_characters)
     label = None if shape.label is None else label_of(values.get(shape.label), shape.label)
+    if label is not None and shape.labels:
+        label = dict(shape.labels).get(label, label)
     metadata = {name: json_value(values.get(name), name) for name in shape.metadata}
     if metadata:
         _check_unicode(canonical_json(metadata), "metadata")
