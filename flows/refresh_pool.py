@@ -140,7 +140,7 @@ def _read_examples(run: RunContext, stages: list[StageReport]) -> dict[str, str]
     known: dict[str, str] = {}
     if sections["target"]:
         known |= _done(stages, read_examples(run, "target")).values
-    kept_out: tuple[ExampleKind, ...] = ("protected", "test")
+    kept_out: tuple[ExampleKind, ...] = ("protected", "test", "settlement")
     for kind in kept_out:
         if sections[kind]:
             _done(stages, read_examples(run, kind))

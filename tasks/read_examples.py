@@ -12,6 +12,7 @@ _STAGES: dict[ExampleKind, str] = {
     "target": "read targets",
     "protected": "read protected texts",
     "test": "read test sets",
+    "settlement": "read settlement targets",
 }
 
 

@@ -18,7 +18,7 @@ def register_settlement(run: RunContext, settled: str) -> StageReport:
 
     def work(_: ProgressReport) -> StageReport:
         found = json.loads(settled)
-        found["topics"] = tuple(found["topics"])
+        found |= {key: tuple(found[key]) for key in ("topics", "informed")}
         record = Settled(**found)
         register(run.open_warehouse(), run, record, now=datetime.now(UTC))
         return StageReport(

@@ -3,7 +3,7 @@
 -- grain: one row per run_id, kind, name, uri
 create table if not exists example_files (
     run_id varchar not null,
-    kind varchar not null, -- target or protected
+    kind varchar not null, -- target, protected, test or settlement
     name varchar not null,
     position integer not null, -- in the config
     uri varchar not null,

@@ -359,6 +359,7 @@ class RefreshConfig(BaseSettings):
             ("targets", self.targets),
             ("decontaminate.against", protected),
             ("compare.test", self.compare.test),
+            ("settlement.targets", self.settlement.targets),
         ):
             names = [each.name for each in sections]
             repeated = sorted({name for name in names if names.count(name) > 1})

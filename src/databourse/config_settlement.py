@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from databourse.config_section import Section
+from databourse.config_sources import FilesConfig
 
 _LEAST_CONTRACTS = 10
 
@@ -34,6 +35,12 @@ class JudgementsConfig(Section):
                 "such as {path: judged.csv, document: document_id, utility: score}"
             )
         return self
+
+
+class SettlementTargetConfig(FilesConfig):
+    """Examples that the oracle measures on and no signal reads; they are never in the pool."""
+
+    what: ClassVar[str] = "settlement.targets"
 
 
 class WealthConfig(Section):
@@ -64,8 +71,13 @@ class SettlementConfig(Section):
         description="Who says what a document is worth: auto takes linear for labelled pools, else "
         "language_model; or a file of judgements.",
     )
+    targets: tuple[SettlementTargetConfig, ...] = Field(
+        default=(),
+        description="What it measures on: sections as for targets, of other examples; those of "
+        "targets where none is given.",
+    )
     contracts: int = Field(
-        default=1_000,
+        default=3_000,
         ge=_LEAST_CONTRACTS,
         le=10_000_000,
         description="Documents settled.",
@@ -93,3 +105,8 @@ class SettlementConfig(Section):
         description="What the next refresh uses: wealth that was earned, or a fit to ranks.",
     )
     wealth: WealthConfig = WealthConfig()
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _as_sequence(cls, value: object) -> object:
+        return (value,) if isinstance(value, dict) else value

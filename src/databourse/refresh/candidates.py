@@ -74,7 +74,7 @@ def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Can
         targets=inputs.targets,
         influence_of=inputs.influence_of,
         utilities_of=(
-            open_oracle(warehouse, of_past, ids, documents).utilities_of
+            open_oracle(warehouse, of_past, ids, documents, asking=run).utilities_of
             if oracle_can_speak(run.config, ids)
             else None
         ),

@@ -36,6 +36,7 @@ from databourse.refresh.examples import (
     target_sets,
 )
 from databourse.refresh.label_truth import check_truth, wrong_labels
+from databourse.refresh.oracles import read_settlement_targets
 from databourse.refresh.past_runs import PastRun, last_run
 from databourse.refresh.reference_model import pool_tokenizer, training_settings
 from databourse.refresh.sampler_costs import sampler_costs
@@ -280,6 +281,7 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
         encoder_id=past.ids.encoder_id if needs_vectors else None,
         kind="test",
     )
+    read_settlement_targets(warehouse, run, past, advance=advance)
     _check_disjoint(warehouse, run, past)
     candidates = pool_candidates(warehouse, run, past)
     proxy, tokens_per_cost = _proxy(warehouse, run, candidates, tests)
@@ -299,6 +301,7 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
         "tests": stored_examples(warehouse, run.run_id, "test").to_pylist(),
         "market": as_settled(run.config, standing).market.model_dump(mode="json"),
         "settlement": run.config.settlement.model_dump(mode="json"),
+        "settlement_targets": stored_examples(warehouse, run.run_id, "settlement").to_pylist(),
         "selection": run.config.selection.model_dump(mode="json"),
         "budget": run.config.budget.kind,
         "proxy": proxy.proxy_id,
@@ -325,7 +328,14 @@ def _prepared(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport)
 def _check_disjoint(warehouse: Warehouse, run: RunContext, past: PastRun) -> None:
     """Refuse a test set of which an example is a target, or a document for sale."""
     tests = stored_examples(warehouse, run.run_id, "test")["document_id"]
-    targets = stored_examples(warehouse, run.run_id, "target")["document_id"]
+    targets = pa.chunked_array(
+        [
+            chunk
+            for kind in ("target", "settlement")
+            for chunk in stored_examples(warehouse, run.run_id, kind)["document_id"].chunks
+        ],
+        pa.string(),
+    )
     members = warehouse.rows("stg_snapshot__members", {"snapshot_id": past.ids.snapshot_id})
     for others, what, cure in (
         (targets, "targets", "take them out of one of the two"),

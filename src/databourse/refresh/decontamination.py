@@ -107,7 +107,7 @@ def protected_examples(
 
     An example is known by the name of its set and the document_id of its text.
     """
-    kinds: tuple[ExampleKind, ...] = ("target", "protected", "test")
+    kinds: tuple[ExampleKind, ...] = ("target", "protected", "test", "settlement")
     for kind in kinds:
         examples = stored_examples(warehouse, run_id, kind)
         sets: dict[str, list[tuple[str, int | None]]] = defaultdict(list)

@@ -27,7 +27,7 @@ from databourse.refresh.settings import encoder_of, open_configured_source
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
-ExampleKind = Literal["target", "protected", "test"]
+ExampleKind = Literal["target", "protected", "test", "settlement"]
 
 _OF_ITS_OWN = frozenset({"name", "path", "label", "labels", "part"})
 """What protected files that are given as paths alone do not take over from the first source."""
@@ -63,6 +63,7 @@ def example_sections(config: RefreshConfig) -> dict[ExampleKind, tuple[FilesConf
         "target": config.targets,
         "protected": protected_sections(config),
         "test": config.compare.test,
+        "settlement": config.settlement.targets,
     }
 
 

@@ -35,6 +35,7 @@ from databourse.refresh.language_models import model_ids, open_model
 from databourse.seeds import stage_seed
 from databourse.selection.greedy import FloatArray, IntArray
 from databourse.signals.folds import document_folds
+from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
 FOLDER = "curvatures"
@@ -79,16 +80,30 @@ class PoolInfluence:
     there. What is measured in one call is stored as a whole or not at all, up to a batch of the
     config: the same calls give the same bits, wherever a run was interrupted. Documents that are
     measured in other company differ by rounding.
+
+    Args:
+        warehouse: that holds the documents.
+        run: that took the snapshot.
+        ids: of what the run found out about it; `targets_id` is that of the targets.
+        document_ids: of the snapshot, in key order.
+        targets: to measure on; None for those of the run.
     """
 
     def __init__(
-        self, warehouse: Warehouse, run: RunContext, ids: SnapshotIds, document_ids: Sequence[str]
+        self,
+        warehouse: Warehouse,
+        run: RunContext,
+        ids: SnapshotIds,
+        document_ids: Sequence[str],
+        *,
+        targets: Sequence[TargetSet] | None = None,
     ) -> None:
         self._warehouse = warehouse
         self._run = run
         self._ids = ids
         self._document_ids = np.array(document_ids, dtype=np.object_)
         self._settings = influence_settings(run.config.influence)
+        self._targets = targets
         self._n_folds = max(1, len(ids.models.trained))
         self._measures: dict[int, _Measure] = {}
         self.influence_id = influence_id(run, ids)
@@ -157,7 +172,9 @@ class PoolInfluence:
             direction = target_direction(
                 model,
                 curvature,
-                target_sets(self._warehouse, self._run, encoder_id=None),
+                target_sets(self._warehouse, self._run, encoder_id=None)
+                if self._targets is None
+                else self._targets,
                 settings=self._settings,
                 threads=self._run.config.compute.threads,
             )

@@ -10,6 +10,10 @@
     ask_llm         the probability that a model says yes, asked about the sample alone
     a file          what people, or another system, have written down
 
+The first four measure on `settlement.targets`, examples that no signal reads, or, where there are
+none, on the targets: signals that have read these then look better than they are, since they know
+the oracle's examples and not only its task.
+
 A utility is per document; larger is better; several targets are put together by the mean of their
 standardised values. What is dear is stored as it comes (tables `utilities`, `influences` and
 `answers`), so that a killed settlement goes on and a repeated one asks about nothing twice.
@@ -26,11 +30,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from databourse.config_settlement import JudgementsConfig
+from databourse.config_settlement import JudgementsConfig, SettlementConfig
 from databourse.digests import digest_of, document_id
 from databourse.errors import ConfigError, SourceError
 from databourse.progress import ProgressReport, silent
 from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.examples import (
+    embed_examples,
+    read_examples,
+    stored_examples,
+    target_sets,
+)
+from databourse.refresh.past_runs import PastRun
 from databourse.refresh.quality_questions import ask_about, stored_answers
 from databourse.refresh.settings import all_needs, open_configured_source
 from databourse.refresh.snapshot import labels_digest
@@ -38,6 +49,7 @@ from databourse.refresh.snapshot_inputs import snapshot_inputs
 from databourse.selection.greedy import FloatArray, IntArray
 from databourse.signals.inputs import SignalInputs
 from databourse.signals.specification import Need
+from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
 if TYPE_CHECKING:
@@ -77,8 +89,9 @@ def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
         return "judgements"
     if oracle != "auto":
         return oracle
-    if ids.targets_id is not None:
-        if all(target.label is not None for target in config.targets) and any(
+    targets = config.settlement.targets or config.targets
+    if config.settlement.targets or ids.targets_id is not None:
+        if all(target.label is not None for target in targets) and any(
             source.label is not None for source in config.sources
         ):
             return "linear"
@@ -92,12 +105,94 @@ def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """What an oracle stands on: the refresh, and the run that asks."""
+
+    warehouse: Warehouse
+    run: RunContext
+    asking: RunContext
+    ids: SnapshotIds
+    documents: pa.Table
+
+    @property
+    def config(self) -> SettlementConfig:
+        return self.asking.config.settlement
+
+    def inputs(self, needs: frozenset[Need]) -> SignalInputs:
+        """Return what is needed of the documents; embedded targets come with embeddings."""
+        found = snapshot_inputs(
+            self.warehouse, self.run, self.ids, self.documents, needs=needs, advance=silent
+        )
+        if "embeddings" not in needs:
+            return found
+        return dataclasses.replace(found, targets=self.targets(self.ids.encoder_id))
+
+    def targets(self, encoder_id: str | None) -> tuple[TargetSet, ...]:
+        """Return what the oracle measures on."""
+        if self.config.targets:
+            return target_sets(
+                self.warehouse, self.asking, encoder_id=encoder_id, kind="settlement"
+            )
+        return target_sets(self.warehouse, self.run, encoder_id=encoder_id)
+
+    def targets_id(self) -> str | None:
+        """Return the digest of what the oracle measures on."""
+        if not self.config.targets:
+            return self.ids.targets_id
+        found = stored_examples(self.warehouse, self.asking.run_id, "settlement")
+        return digest_of(found.to_pylist())[:32]
+
+    def id_of(self, name: str, **more: object) -> str:
+        """Return the digest of what decides an oracle's utilities."""
+        return digest_of(
+            {
+                "oracle": name,
+                "revision": _REVISION,
+                "snapshot": self.ids.snapshot_id,
+                "encoder": self.ids.encoder_id,
+                "targets": self.targets_id(),
+                **more,
+            }
+        )[:32]
+
+
+def read_settlement_targets(
+    warehouse: Warehouse, run: RunContext, past: PastRun, *, advance: ProgressReport = silent
+) -> None:
+    """Read, and embed where the oracle wants it, the examples that are for settlement alone.
+
+    Raises:
+        ConfigError: an example is one of the targets too, or a document of the pool.
+        SourceError: a file or one of its rows cannot be read.
+    """
+    if not run.config.settlement.targets:
+        return
+    read_examples(warehouse, run, kind="settlement", advance=advance)
+    own = stored_examples(warehouse, run.run_id, "settlement")["document_id"]
+    members = warehouse.rows("stg_snapshot__members", {"snapshot_id": past.ids.snapshot_id})
+    targets = stored_examples(warehouse, past.run_id, "target")["document_id"]
+    for others, what, cure in (
+        (targets, "targets", "take them out of one of the two, such as by part: {of: 2, take: 0}"),
+        (members["document_id"], "documents of the pool", "refresh the pool: it drops them"),
+    ):
+        shared = pa.compute.sum(pa.compute.is_in(own, value_set=others.combine_chunks())).as_py()
+        if shared:
+            raise ConfigError(
+                f"{shared:,} of {len(own):,} examples of settlement.targets are {what} too, so the "
+                f"oracle would measure what signals have read; {cure}"
+            )
+    if chosen_oracle(run.config, past.ids) in ("linear", "leave_one_out"):
+        embed_examples(warehouse, run, kind="settlement", advance=advance)
+
+
 def open_oracle(
     warehouse: Warehouse,
     run: RunContext,
     ids: SnapshotIds,
     documents: pa.Table,
     *,
+    asking: RunContext,
     advance: ProgressReport = silent,
 ) -> Oracle:
     """Return the oracle that the config asks for, over the documents of a snapshot.
@@ -107,16 +202,20 @@ def open_oracle(
         run: of the refresh, with the config of now.
         ids: of what the refresh found out.
         documents: from `snapshot_documents`, all of them.
+        asking: the run that read `settlement.targets`.
         advance: told of the documents that are asked about, as they are done.
 
     Raises:
         ConfigError: the oracle cannot speak on this pool; says what is missing.
     """
     name = chosen_oracle(run.config, ids)
-    if name in ("linear", "leave_one_out", "language_model", "trak") and ids.targets_id is None:
+    ground = _Ground(warehouse, run, asking, ids, documents)
+    measures = name in ("linear", "leave_one_out", "language_model", "trak")
+    if measures and not ground.config.targets and ids.targets_id is None:
         raise ConfigError(
             f"settlement.oracle: {name} measures what documents do for targets, and the last "
-            "refresh read none; add targets to the config and refresh the pool"
+            "refresh read none; add settlement.targets to the config, or targets and refresh the "
+            "pool"
         )
     opened = {
         "linear": _linear,
@@ -125,7 +224,7 @@ def open_oracle(
         "trak": _trak,
         "ask_llm": _ask_llm,
         "judgements": _judgements,
-    }[name](warehouse, run, ids, documents)
+    }[name](ground)
 
     def reported(positions: IntArray) -> FloatArray:
         found = opened.utilities_of(positions)
@@ -135,38 +234,15 @@ def open_oracle(
     return dataclasses.replace(opened, utilities_of=reported)
 
 
-def _inputs(
-    warehouse: Warehouse,
-    run: RunContext,
-    ids: SnapshotIds,
-    documents: pa.Table,
-    needs: frozenset[Need],
-) -> SignalInputs:
-    return snapshot_inputs(warehouse, run, ids, documents, needs=needs, advance=silent)
-
-
-def _id_of(name: str, ids: SnapshotIds, **more: object) -> str:
-    return digest_of(
-        {
-            "oracle": name,
-            "revision": _REVISION,
-            "snapshot": ids.snapshot_id,
-            "encoder": ids.encoder_id,
-            "targets": ids.targets_id,
-            **more,
-        }
-    )[:32]
-
-
 def _labels(documents: pa.Table) -> str:
     return labels_digest(documents["label"].to_pylist())
 
 
-def _linear(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table) -> Oracle:
+def _linear(ground: _Ground) -> Oracle:
     from databourse.settlement.linear_oracle import linear_utilities
 
-    l2 = run.config.settlement.l2
-    inputs = _inputs(warehouse, run, ids, documents, frozenset({"embeddings", "targets"}))
+    l2 = ground.config.l2
+    inputs = ground.inputs(frozenset({"embeddings"}))
     utilities: list[FloatArray] = []
 
     def utilities_of(positions: IntArray) -> FloatArray:
@@ -176,52 +252,60 @@ def _linear(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: 
 
     return Oracle(
         "linear",
-        _id_of("linear", ids, l2=l2, labels=_labels(documents)),
+        ground.id_of("linear", l2=l2, labels=_labels(ground.documents)),
         utilities_of,
     )
 
 
-def _leave_one_out(
-    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
-) -> Oracle:
+def _leave_one_out(ground: _Ground) -> Oracle:
     from databourse.settlement.linear_oracle import LeaveOneOut
 
-    l2 = run.config.settlement.l2
-    inputs = _inputs(warehouse, run, ids, documents, frozenset({"embeddings", "targets"}))
-    oracle_id = _id_of("leave_one_out", ids, l2=l2, labels=_labels(documents))
+    l2 = ground.config.l2
+    inputs = ground.inputs(frozenset({"embeddings"}))
+    oracle_id = ground.id_of("leave_one_out", l2=l2, labels=_labels(ground.documents))
     return Oracle(
         "leave_one_out",
         oracle_id,
-        _stored(warehouse, oracle_id, documents, LeaveOneOut(inputs, l2=l2)),
+        _stored(ground.warehouse, oracle_id, ground.documents, LeaveOneOut(inputs, l2=l2)),
     )
 
 
-def _language_model(
-    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
-) -> Oracle:
+def _language_model(ground: _Ground) -> Oracle:
     from databourse.refresh.influence_measuring import PoolInfluence
 
-    if not ids.models.trained:
+    if not ground.ids.models.trained:
         raise ConfigError(
             "settlement.oracle: language_model asks the models that a refresh trains, and the last "
             "one trained none; add a signal that reads them, such as perplexity, trak or quad, and "
             "refresh the pool"
         )
-    measured = PoolInfluence(warehouse, run, ids, documents["document_id"].to_pylist())
+    measured = PoolInfluence(
+        ground.warehouse,
+        ground.run,
+        dataclasses.replace(ground.ids, targets_id=ground.targets_id()),
+        ground.documents["document_id"].to_pylist(),
+        targets=ground.targets(None),
+    )
     return Oracle("language_model", measured.influence_id, measured)
 
 
-def _trak(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table) -> Oracle:
+def _trak(ground: _Ground) -> Oracle:
     from databourse.influence.dsdm import dsdm_values
     from databourse.influence.pool_gradients import trak_by_target
     from databourse.signals.trak import TrakParameters
 
+    ids = ground.ids
+    if ground.config.targets:
+        raise ConfigError(
+            "settlement.oracle: trak reads the gradients of targets that a refresh stores, which "
+            "are not those of settlement.targets; take language_model"
+        )
     if not ids.models.gradients:
         raise ConfigError(
             "settlement.oracle: trak reads gradients that a refresh stores, and the last one "
             "stored none; add the signal trak and refresh the pool, or take language_model"
         )
-    inputs = _inputs(warehouse, run, ids, documents, frozenset({"gradients"}))
+    inputs = ground.inputs(frozenset({"gradients"}))
     damping = TrakParameters().damping
     utilities: list[FloatArray] = []
 
@@ -236,12 +320,11 @@ def _trak(warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa
         return utilities[0][positions]
 
     gradients = list(ids.models.gradients)
-    return Oracle("trak", _id_of("trak", ids, gradients=gradients, damping=damping), utilities_of)
+    return Oracle("trak", ground.id_of("trak", gradients=gradients, damping=damping), utilities_of)
 
 
-def _ask_llm(
-    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
-) -> Oracle:
+def _ask_llm(ground: _Ground) -> Oracle:
+    warehouse, run, documents = ground.warehouse, ground.run, ground.documents
     if run.config.ask_llm is None:
         raise ConfigError(
             "settlement.oracle: ask_llm needs a model that answers, and the config names none; add "
@@ -254,22 +337,19 @@ def _ask_llm(
         wanted = every.take(pa.array(positions))
         asked = ask_about(warehouse, run, wanted.to_pylist(), advance=silent)
         answers = stored_answers(
-            warehouse, documents, snapshot_id=ids.snapshot_id, scorer_id=asked.scorer_id
+            warehouse, documents, snapshot_id=ground.ids.snapshot_id, scorer_id=asked.scorer_id
         )
         return answers.p_yes[positions]
 
     identity = run.config.ask_llm.model_dump(mode="json")
-    return Oracle("ask_llm", _id_of("ask_llm", ids, ask_llm=identity), utilities_of)
+    return Oracle("ask_llm", ground.id_of("ask_llm", ask_llm=identity), utilities_of)
 
 
-def _judgements(
-    warehouse: Warehouse, run: RunContext, ids: SnapshotIds, documents: pa.Table
-) -> Oracle:
-    del warehouse
-    config = run.config.settlement.oracle
+def _judgements(ground: _Ground) -> Oracle:
+    config = ground.config.oracle
     assert isinstance(config, JudgementsConfig)  # noqa: S101 - by its name
-    judged = _written_utilities(run, config)
-    every = documents["document_id"].to_pylist()
+    judged = _written_utilities(ground.asking, config)
+    every = ground.documents["document_id"].to_pylist()
     utilities = np.array([judged.get(each, np.nan) for each in every], dtype=np.float64)
     if not np.isfinite(utilities).any():
         raise ConfigError(
@@ -277,7 +357,7 @@ def _judgements(
             f"refresh of {len(every):,}; its column must hold ids as manifests and databourse "
             "explain show them, or give the template of the text"
         )
-    oracle_id = _id_of("judgements", ids, judged=judged)
+    oracle_id = ground.id_of("judgements", judged=judged)
     return Oracle("judgements", oracle_id, utilities.__getitem__, utilities)
 
 
@@ -382,7 +462,9 @@ def oracle_can_speak(config: RefreshConfig, ids: SnapshotIds) -> bool:
     except ConfigError:
         return False
     if name == "trak":
-        return bool(ids.models.gradients) and "gradients" in all_needs(config)
+        is_stored = bool(ids.models.gradients) and "gradients" in all_needs(config)
+        return is_stored and not config.settlement.targets
     if name == "language_model":
         return bool(ids.models.trained)
-    return name == "judgements" or (name == "linear" and ids.targets_id is not None)
+    has_targets = bool(config.settlement.targets) or ids.targets_id is not None
+    return name == "judgements" or (name == "linear" and has_targets)

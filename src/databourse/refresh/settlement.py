@@ -22,8 +22,9 @@ from databourse.errors import ConfigError, InputError, IntegrityError
 from databourse.market.board import Board
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext
-from databourse.refresh.oracles import Oracle, open_oracle
+from databourse.refresh.oracles import Oracle, open_oracle, read_settlement_targets
 from databourse.refresh.past_runs import PastRun, last_run
+from databourse.refresh.settings import configured_signals
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.refresh.standing_wealth import publish_wealth, shared_out, standing_wealth
 from databourse.seeds import stage_rng
@@ -55,6 +56,7 @@ class Settled:
         contracts: settled.
         unjudged: documents that the oracle was asked about in vain.
         topics: of the market, and of these with a settled contract.
+        informed: traders whose signal has read the examples that the oracle measured on.
         traders: one record each, the richest first.
         market: scores of the market before and after, in nats, held out; fee, orders and regret.
     """
@@ -70,6 +72,7 @@ class Settled:
     contracts: int
     unjudged: int
     topics: tuple[int, int]
+    informed: tuple[str, ...]
     traders: list[dict[str, Any]]
     market: dict[str, Any]
 
@@ -115,7 +118,8 @@ def settle_contracts(warehouse: Warehouse, run: RunContext, *, advance: Progress
     before = standing_wealth(warehouse, run.pool)
     chain = before.settlement_id if before is not None else "first"
     rng = stage_rng(run.config.seed, "settlement", chain)
-    oracle = open_oracle(warehouse, of_past, past.ids, documents, advance=advance)
+    read_settlement_targets(warehouse, run, past)
+    oracle = open_oracle(warehouse, of_past, past.ids, documents, asking=run, advance=advance)
     values = np.stack(list(board.signals.values()), axis=1)
     paid = pay_contracts(
         values,
@@ -252,6 +256,7 @@ def _settled(session: _Session) -> Settled:
         contracts=int(sample.positions.size),
         unjudged=sample.unjudged,
         topics=(len(board.topics), int((sample.settled_of_topic > 0).sum())),
+        informed=_informed(run, oracle),
         traders=sorted(traders, key=lambda each: (-_number(each["wealth"]), str(each["trader"]))),
         market={
             "allocation": config.allocation,
@@ -282,6 +287,14 @@ def _liquidity(
         assert fitted is not None  # noqa: S101 - it was needed
         flow = best_order_flow(paid.contracts, fitted.weights)
     return 1 / flow if flow > 0 else None
+
+
+def _informed(run: RunContext, oracle: Oracle) -> tuple[str, ...]:
+    """Return the traders who have read what the oracle measures on."""
+    if oracle.name in ("ask_llm", "judgements") or run.config.settlement.targets:
+        return ()
+    reads = {"targets", "influence_of", "gradients"}
+    return tuple(each.spec.name for each in configured_signals(run.config) if each.needs & reads)
 
 
 def _number(value: object) -> float:

@@ -62,6 +62,11 @@ def settlement_lines(record: Mapping[str, Any]) -> list[str]:
             "earn: wealth only decays towards even shares. Settle more contracts, or offer better "
             "signals."
         )
+    if record["informed"]:
+        lines.append(
+            f"{', '.join(record['informed'])} have read the examples that the oracle measured on "
+            "and look better than they are: give it others in settlement.targets."
+        )
     if record["in_use"]:
         lines.append(f"The next refresh trades with it ({record['weights']}).")
     else:

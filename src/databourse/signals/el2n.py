@@ -19,6 +19,8 @@ finds noise there), so this trader pulls against neighbour_agreement; needs labe
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -48,6 +50,10 @@ class El2nParameters(SignalParameters):
     inverse_penalty: float = Field(
         default=1.0, gt=0, le=1e6, description="C of the probe: the larger, the closer it fits."
     )
+    prefer: Literal["high", "low"] = Field(
+        default="high",
+        description="Hard documents, as its authors do, or easy ones, where labels may be wrong.",
+    )
     smallest_class: int = Field(
         default=5,
         ge=1,
@@ -57,7 +63,7 @@ class El2nParameters(SignalParameters):
 
 
 def el2n(parameters: El2nParameters, inputs: SignalInputs) -> SignalResult:
-    """Return the mean error norm of each document, in [0, sqrt 2].
+    """Return the mean error norm of each document, in [0, sqrt 2]; negative if `prefer` is low.
 
     Raises:
         ConfigError: there are no two classes left to tell apart when a fold is taken away.
@@ -90,6 +96,8 @@ def el2n(parameters: El2nParameters, inputs: SignalInputs) -> SignalResult:
     times = judged.sum(axis=0)
     values = np.where(judged, norms, 0.0).sum(axis=0) / np.maximum(times, 1)
     values[times == 0] = np.nan
+    if parameters.prefer == "low":
+        values = -values
     return SignalResult(
         values=with_mean_for_unjudged(values),
         details={
