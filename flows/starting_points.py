@@ -34,7 +34,10 @@ signals: [uncertainty, rarity, diversity]     # the traders; add neighbour_agree
 
 budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
 
-# market: {{liquidity: {{effective_share: 0.3}}, weights: equal, topic_mass: proportional}}
+# market: {{weights: equal, liquidity: {{effective_share: 0.3}}, topic_mass: proportional}}
+# by default weights and liquidity are what the last settlement says: databourse settle
+# settlement:               # examples for the oracle alone, which no signal reads
+#   targets: [{{name: others, path: data/dev2.jsonl, text: "{{text}}"}}]
 # selection: {{length_bias: 1.0, topic_floor: 0.5, diversity: 0.1}}   # or method: sample
 # deduplicate: {{near: {{threshold: 0.8}}, max_removed_share_per_source: 0.5}}
 # topics: {{by: kmeans, count: 32}}
@@ -63,6 +66,7 @@ _NEWS_CONFIG = """\
 # 10,000 news items with four topics, {labels_are}.
 # Which sampler teaches a classifier more, at 5 to 25 % of the tokens:
 #   databourse run {name}
+#   databourse settle {name}               # which signals to trust; the next run uses it
 #   databourse compare {name}              # --set compare.seeds=2 for a first look
 # Data: {data}/ag_news_noisy/samples10000valMed.csv (github.com/hhf-hd/NoisyAG-News, dataset/)
 #       {data}/ag_news/test.csv (github.com/mhjabreel/CharCnn_Keras, data/ag_news_csv/); or .gz
@@ -77,28 +81,47 @@ sources:
     label: {label}
     metadata: [gt]              # the true label: kept beside the text, read by no signal
 
-targets:                        # a quarter of the test file, by the hash of the text
+targets:                        # an eighth of the test file, by the hash of the text
   - name: dev
     path: {data}/ag_news/test.csv*
     columns: [class, title, description]
     text: "{{title}} . {{description}}"
     label: class
     labels: {{1: 0, 2: 1, 3: 2, 4: 3}}
-    part: {{of: 4, take: 0}}
+    part: {{of: 8, take: 0}}
 
-signals: [uncertainty, rarity, density, el2n, neighbour_agreement, influence]
+settlement:
+  targets:                      # another eighth, which no signal reads: the oracle measures on it
+    - name: oracle
+      path: {data}/ag_news/test.csv*
+      columns: [class, title, description]
+      text: "{{title}} . {{description}}"
+      label: class
+      labels: {{1: 0, 2: 1, 3: 2, 4: 3}}
+      part: {{of: 8, take: 1}}
+
+signals:
+  - uncertainty
+  - rarity
+  - diversity
+  - neighbour_agreement
+  - {{name: el2n, prefer: low}}
+  - density
+  - information_entropy
+  - length
+  - influence
 # with a small language model also: {{name: perplexity, prefer: middle}}, trak, quad
 budget: {{share: 0.1}}
 
 compare:
-  test:                         # the other three quarters
+  test:                         # the other three quarters, which nothing else reads
     name: test
     path: {data}/ag_news/test.csv*
     columns: [class, title, description]
     text: "{{title}} . {{description}}"
     label: class
     labels: {{1: 0, 2: 1, 3: 2, 4: 3}}
-    part: {{of: 4, take: [1, 2, 3]}}
+    part: {{of: 8, take: [2, 3, 4, 5, 6, 7]}}
   budgets: [0.05, 0.1, 0.15, 0.2, 0.25]
   seeds: 10
   pool_share: 0.9               # another tenth is left out by each seed
@@ -107,14 +130,17 @@ compare:
   samplers:
     - random
     - all
-    - market
+    - market_settled
+    - market_regression
+    - market_equal_weights
     - uncertainty:top
     - rarity:top
     - density:top
-    - el2n:top
+    - el2n:bottom
     - neighbour_agreement:top
     - influence:top
-    - z_score_sum:uncertainty,rarity,density,el2n,neighbour_agreement,influence
+    - z_score_sum:uncertainty,rarity,density,-el2n,neighbour_agreement,influence
+    - shortest_first
     - stratified_random
     - k_center
     - facility_location
@@ -128,6 +154,7 @@ compare:
 _GSM8K_CONFIG = """\
 # 7,473 school problems with their solutions: which 60,000 tokens teach a small transformer most?
 #   databourse run {name}
+#   databourse settle {name}               # which signals to trust; the next run uses it
 #   databourse compare {name}              # --set compare.seeds=2 for a first look
 # Data: {data}/gsm8k/train.jsonl and test.jsonl (github.com/openai/grade-school-math)
 pool: {pool}
@@ -147,24 +174,33 @@ targets:                        # a quarter of the test file, by the hash of the
     completion: "{{answer}}"
     part: {{of: 4, take: 0}}
 
+settlement:
+  targets:                      # another quarter, which no signal reads: the oracle measures on it
+    - name: oracle
+      path: {data}/gsm8k/test.jsonl*
+      prompt: "{{question}}"
+      completion: "{{answer}}"
+      part: {{of: 4, take: 1}}
+
 signals: [rarity, density, {{name: perplexity, prefer: middle}}, ifd, dsir, trak]
 budget: {{tokens: 60000}}
 
 compare:
-  test:                         # the other three quarters: bits per token of the answers
+  test:                         # the other half: bits per token of the answers
     name: test
     path: {data}/gsm8k/test.jsonl*
     prompt: "{{question}}"
     completion: "{{answer}}"
-    part: {{of: 4, take: [1, 2, 3]}}
+    part: {{of: 4, take: [2, 3]}}
   budgets: [60000]
-  seeds: 6
+  seeds: 10
   pool_share: 0.9               # another tenth is left out by each seed
   proxy: causal_lm
   causal_lm: {{epochs: 4}}        # every training reads 240,000 tokens
   samplers:
     - random
-    - market
+    - market_settled
+    - market_equal_weights
     - rarity:top
     - density:top
     - perplexity_middle

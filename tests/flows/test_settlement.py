@@ -117,6 +117,19 @@ def test_who_foresees_earns_and_the_next_refresh_trades_with_it(refresh, settle,
     assert second.manifest_id != first.manifest_id
 
 
+def test_the_oracle_may_measure_on_examples_that_no_signal_reads(settle, pool):
+    assert settle(pool)["informed"] == ["influence"]
+    with (pool.parent / "other.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("label", "text"), *rows(40, 5)])
+    others = "{name: other, path: other.csv, text: '{text}', label: label}"
+    record = settle(pool, f"settlement.targets=[{others}]")
+    assert record["informed"] == []
+    assert wealth_of(record)["influence"] > 0.3
+    both = others.replace("other.csv", "dev.csv")
+    with pytest.raises(ConfigError, match=r"40 of 40 examples of settlement\.targets are targets"):
+        settle(pool, f"settlement.targets=[{both}]")
+
+
 def test_what_a_what_if_foresees_is_what_the_refresh_buys(refresh, settle, pool):
     from databourse.what_if.session import what_if
     from databourse.what_if.settings import Changes, changed_config

@@ -226,3 +226,11 @@ def test_the_posterior_of_each_document_is_found_whatever_the_order_of_the_folds
         np.testing.assert_allclose(p_label[codes == label], column[codes == label], atol=1e-12)
     again = out_of_fold_error_norms(vectors[order], codes[order], folds[order], **arguments)
     np.testing.assert_allclose(again, found[order], rtol=1e-6)
+
+
+def test_who_prefers_low_norms_hears_the_same_with_the_other_sign(pool, score):
+    vectors, labels = np.random.default_rng(3).normal(size=(40, 4)), ["a", "b"] * 20
+    documents = pool(vectors, labels=labels)
+    high = score("el2n", documents).values
+    low = score({"name": "el2n", "prefer": "low"}, documents).values
+    np.testing.assert_array_equal(low, -high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.oracles import open_oracle, oracle_can_speak
 from databourse.refresh.past_runs import PastRun
-from databourse.refresh.settings import all_needs, trader_weights
+from databourse.refresh.settings import all_needs, configured_signals, trader_weights
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.refresh.snapshot_inputs import snapshot_inputs
 from databourse.refresh.standing_wealth import as_settled, standing_wealth
@@ -24,6 +24,7 @@ from databourse.samplers.interface import Candidates
 from databourse.samplers.ranked import MEAN_TOKEN_LOSS, P_YES
 from databourse.samplers.within import GENERATIVE, INFORMATION, SEMANTIC
 from databourse.selection.greedy import FloatArray, costs_within
+from databourse.signals.el2n import El2nParameters
 from databourse.signals.inputs import SignalInputs
 from databourse.signals.registry import parse_signal
 from databourse.signals.specification import Need
@@ -66,7 +67,7 @@ def pool_candidates(warehouse: Warehouse, run: RunContext, past: PastRun) -> Can
     return Candidates(
         document_ids=inputs.document_ids,
         costs=costs,
-        measures={**signals, **_measures(inputs, _batches(texts))},
+        measures={**signals, **_unturned(run, signals), **_measures(inputs, _batches(texts))},
         embeddings=inputs.embeddings,
         topics=inputs.topics,
         labels=inputs.labels,
@@ -103,6 +104,16 @@ def _signals(warehouse: Warehouse, past: PastRun, documents: pa.Table) -> dict[s
             )
         values[trader] = own["signal_value"].to_numpy()
     return values
+
+
+def _unturned(run: RunContext, signals: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the plain error norm where its signal prefers low ones."""
+    turned = [
+        each.spec.name
+        for each in configured_signals(run.config)
+        if isinstance(each.parameters, El2nParameters) and each.parameters.prefer == "low"
+    ]
+    return {name: -signals[name] for name in turned if name in signals}
 
 
 def _measures(
