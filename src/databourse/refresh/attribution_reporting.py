@@ -183,7 +183,7 @@ def _causal_attributions(
     found: list[Attribution] = []
     models = plan.past.ids.models
     if models.gradients:
-        checkpoints = stored_gradients(warehouse, plan.of_past, models.trained, models.gradients)
+        checkpoints = stored_gradients(warehouse, plan.of_past, models.gradients)
         by_damping = trak_values(checkpoints, plan.positions, n_documents=len(plan.texts))
         found.append(
             Attribution(
