@@ -101,19 +101,22 @@ def test_a_training_has_not_seen_the_documents_of_its_fold(pool, monkeypatch):
     real = ensembles.train_to_the_end
 
     def noted(texts, **others):
-        seen.append(set(texts))
+        seen.append(sorted(texts))
         return real(texts, **others)
 
     monkeypatch.setattr(ensembles, "train_to_the_end", noted)
-    shutil.rmtree(pool.warehouse.root / MODELS)
-    (pool.warehouse.root / MODELS).mkdir()
-    members_of(pool)
-    ids, texts = zip(*sorted(pool.texts().items()), strict=True)
-    fold_of = document_folds(ids, 2)
+    section = pool.run.config.language_model.model_dump()
+    section["reference"]["folds"] = 3  # of two folds each is what the other has not seen
+    own = pool.configured(language_model=section)
+    ids, texts = zip(*sorted(own.texts().items()), strict=True)
+    fold_of = document_folds(ids, 3)
+    members = members_of(own).members
+    assert [each.fold for each in members] == [0] * 4 + [1] * 4 + [2] * 4
     expected = [
-        {text for text, own in zip(texts, fold_of, strict=True) if own != fold} for fold in (0, 1)
+        sorted(text for text, fold in zip(texts, fold_of, strict=True) if fold != left_out)
+        for left_out in (0, 0, 1, 1, 2, 2)
     ]
-    assert sorted(map(sorted, seen)) == sorted(map(sorted, expected * 2))
+    assert seen == expected
 
 
 def test_a_checkpoint_that_is_missing_or_damaged_is_trained_again_to_the_same_bits(pool):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from databourse.influence.trak import Blocks, TrakEnsemble, mean_features
 
 FloatArray = npt.NDArray[np.float64]
 
+Kernel = Literal["whole", "layers"]
+"""Of TRAK: over all features at once, or of each layer by itself."""
+
 
 @dataclass(frozen=True)
 class CheckpointGradients:
@@ -26,12 +30,29 @@ class CheckpointGradients:
         output: what they are gradients of.
         blocks: starts a pass over those of the documents, in order of document_id.
         targets: by name of the target, shape (m, k) each: of its examples.
+        parts: features of each layer, in order; () where those of layers are summed.
     """
 
     features_id: str
     output: Output
     blocks: Blocks
     targets: Mapping[str, npt.NDArray[np.float32]]
+    parts: tuple[int, ...] = ()
+
+    def parts_of(self, kernel: Kernel) -> tuple[int, ...] | None:
+        """Return the parts of its kernel; None for one of the whole.
+
+        Raises:
+            InputError: features of layers are summed, so that they have no kernel each.
+        """
+        if kernel == "whole":
+            return None
+        if not self.parts:
+            raise InputError(
+                "a kernel for each layer needs features of each layer; project two_sided, or take "
+                "one of the whole"
+            )
+        return self.parts
 
 
 @dataclass(frozen=True)
@@ -110,7 +131,11 @@ def less_by_target(checkpoints: Sequence[StepCheckpoint], *, n_documents: int) -
 
 
 def trak_by_target(
-    checkpoints: Sequence[CheckpointGradients], *, n_documents: int, damping: float
+    checkpoints: Sequence[CheckpointGradients],
+    *,
+    n_documents: int,
+    damping: float,
+    kernel: Kernel = "whole",
 ) -> dict[str, FloatArray]:
     """Return the mean TRAK value of each document over each target, by its name, shape (n,) each.
 
@@ -118,6 +143,7 @@ def trak_by_target(
         checkpoints: of one ensemble: the same output, documents and targets.
         n_documents: n.
         damping: of each kernel, as a share of its mean eigenvalue, >= 0.
+        kernel: one of all features, or one for each layer.
 
     Returns:
         Per document, larger is better.
@@ -140,6 +166,11 @@ def trak_by_target(
                 "checkpoints of an ensemble must have the same targets and output; "
                 f"{each.features_id} has others"
             )
-        ensemble.add(each.blocks, mean_features(each.targets), features_id=each.features_id)
+        ensemble.add(
+            each.blocks,
+            mean_features(each.targets),
+            features_id=each.features_id,
+            parts=each.parts_of(kernel),
+        )
     values = ensemble.values().values
     return {name: values[:, place] for place, name in enumerate(names)}

@@ -162,7 +162,9 @@ def stored_gradients(
             blocks = [block.features for block in found.blocks(_BLOCK_DOCUMENTS)]
             of_targets[target.name] = np.concatenate(blocks)
         checkpoints.append(
-            CheckpointGradients(name, manifest.output, _blocks_of(store), of_targets)
+            CheckpointGradients(
+                name, manifest.output, _blocks_of(store), of_targets, _parts(manifest)
+            )
         )
     return tuple(checkpoints)
 
@@ -193,6 +195,13 @@ def _proxies(
         )
         for each in found.members
     ], found
+
+
+def _parts(manifest: FeatureManifest) -> tuple[int, ...]:
+    """Return the features of each layer; () where a projection sums those of layers."""
+    if not manifest.projection.is_two_sided:
+        return ()
+    return tuple(manifest.projection.blocks(manifest.shapes).values())
 
 
 def _blocks_of(store: FeatureStore) -> Callable[[], Iterator[RowBlock]]:
