@@ -38,8 +38,10 @@ from tasks.embed_targets import embed_targets
 from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
 from tasks.measure_gradients import measure_gradients
+from tasks.measure_steps import measure_steps
 from tasks.publish_manifest import publish_manifest
 from tasks.read_examples import read_examples
+from tasks.retrain_for_datamodels import retrain_for_datamodels
 from tasks.sample_generations import sample_generations
 from tasks.score_losses import score_losses
 from tasks.score_signal import score_signal
@@ -115,6 +117,9 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
         targets_id=examples.get("targets_id"),
         decontamination=examples.get("decontamination", "null"),
     )
+    if model_work(run.config).retrains:
+        bank = _done(stages, retrain_for_datamodels(run, ids)).values["bank_id"]
+        ids = replace(ids, models=replace(ids.models, bank=bank))
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
     market = _done(stages, clear_market(run, ids, signal_ids))
@@ -200,7 +205,17 @@ def _ask_models(
     if work.measures:
         measured = _done(stages, measure_gradients(run, snapshot_id, n_documents, trained))
         gradients = tuple(json.loads(measured.values["gradients"]))
-    ids = ModelIds(trained, losses, generations, gradients)
+    steps: dict[str, str] = {}
+    if work.steps:
+        steps = _done(stages, measure_steps(run, snapshot_id, n_documents)).values
+    ids = ModelIds(
+        trained,
+        losses,
+        generations,
+        gradients,
+        steps=tuple(json.loads(steps.get("steps", "[]"))),
+        rates=tuple(json.loads(steps.get("rates", "[]"))),
+    )
     if not work.asks:
         return ids
     asked = _done(stages, ask_about_quality(run, snapshot_id))

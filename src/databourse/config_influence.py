@@ -9,6 +9,22 @@ from pydantic import Field
 from databourse.config_section import Section
 
 
+class EnsembleConfig(Section):
+    """Models whose gradients are read together. 1 and 1: the models that score documents."""
+
+    seeds: int = Field(
+        default=1, ge=1, le=100, description="Trainings per fold, each with weights of its own."
+    )
+    checkpoints: int = Field(
+        default=1, ge=1, le=100, description="Of each training, evenly apart; the last is its end."
+    )
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether nothing beside the models that score is trained."""
+        return self.seeds == self.checkpoints == 1
+
+
 class GradientsConfig(Section):
     """Features of documents' gradients, kept for every document: what TRAK reads."""
 
@@ -26,6 +42,43 @@ class GradientsConfig(Section):
     )
     precision: Literal["float32", "float16"] = Field(
         default="float32", description="Of what is stored; float16 takes half the disk."
+    )
+    ensemble: EnsembleConfig = EnsembleConfig()
+
+
+class AdamStepsConfig(Section):
+    """Features of the step that Adam would take on each document: what LESS reads."""
+
+    checkpoints: int = Field(
+        default=3, ge=1, le=100, description="Of a training per fold, weighted by learning rate."
+    )
+    layers: Literal["all", "attention", "mlp"] = Field(
+        default="all", description="Linear maps whose steps count; the head never does."
+    )
+    features: int = Field(
+        default=1_024, ge=16, le=1 << 20, description="About so many numbers per document: an SJLT."
+    )
+    momentum: bool = Field(
+        default=True, description="Whether a step holds the momentum that all documents share."
+    )
+
+
+class DatamodelsConfig(Section):
+    """Models retrained on random subsets of the pool: what datamodels are fitted to."""
+
+    proxy: Literal["linear", "causal_lm"] = Field(
+        default="linear", description="What is retrained: as `databourse attribution --proxy`."
+    )
+    subsets: int = Field(default=300, ge=10, le=100_000, description="How many.")
+    share: float = Field(default=0.5, gt=0, lt=1, description="Of the documents in each.")
+    seeds: int = Field(
+        default=1, ge=1, le=100, description="Models per subset; the linear proxy draws nothing."
+    )
+    targets_per_set: int = Field(
+        default=200, ge=2, description="Most examples of each target, whose mean loss is fitted."
+    )
+    most_documents: int = Field(
+        default=2_000, ge=4, description="A larger pool is refused: it would take more subsets."
     )
 
 
@@ -54,3 +107,5 @@ class InfluenceConfig(Section):
         default=None, ge=1, description="Longer documents are cut; null: read whole, in windows."
     )
     gradients: GradientsConfig = GradientsConfig()
+    steps: AdamStepsConfig = AdamStepsConfig()
+    datamodels: DatamodelsConfig = DatamodelsConfig()

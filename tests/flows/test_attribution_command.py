@@ -125,7 +125,7 @@ def test_every_attribution_of_both_proxies_is_scored_and_reported(command, pool)
         "tfidf_same_label", "length", "random",
     }  # fmt: skip
     assert {each["name"] for each in causal["attributions"]} == {
-        "trak", "ekfac", "kfac", "gradient_dot", "tfidf", "length", "random",
+        "trak", "trak_layers", "ekfac", "kfac", "gradient_dot", "tfidf", "length", "random",
     }  # fmt: skip
     assert (linear["seeds"], linear["training_draws"], linear["ceiling"]) == (1, False, None)
     assert causal["seeds"] == 2

@@ -27,6 +27,7 @@ WORDS = {
     "weather": ["rain", "wind", "storm", "cloud", "sun", "frost", "snow", "heat", "flood", "hail"],
     "kitchen": ["bread", "oven", "salt", "knife", "soup", "onion", "butter", "flour", "sauce"],
 }
+SIGNALS = {"rarity", "influence", "dsir", "trak", "less", "datamodel", "quad"}
 
 
 def rows(n, seed):
@@ -110,6 +111,8 @@ def write_pool(tmp_path):
             "influence",
             "dsir",
             "trak",
+            "less",
+            "datamodel",
             {"name": "quad", "most_evaluated": 0.2},
         ],
         "language_model": {
@@ -124,7 +127,12 @@ def write_pool(tmp_path):
                 "epochs": 1,
             },
         },
-        "influence": {"sample_documents": 20, "gradients": {"features": 64}},
+        "influence": {
+            "sample_documents": 20,
+            "gradients": {"features": 64, "ensemble": {"seeds": 1, "checkpoints": 2}},
+            "steps": {"features": 64, "checkpoints": 2},
+            "datamodels": {"subsets": 12},
+        },
         "budget": {"tokens": 200},
     }
     path = tmp_path / "config.yaml"
@@ -171,12 +179,21 @@ def test_samplers_find_in_the_warehouse_what_they_need(config_path):
     with hold_warehouse(run.warehouse_path, threads=1, memory_limit="200MB") as warehouse:
         candidates = pool_candidates(warehouse, run, last_run(warehouse, "notes"))
         assert len(candidates.document_ids) == 90
-        assert set(candidates.signals) == {"rarity", "influence", "dsir", "trak", "quad"}
+        assert set(candidates.signals) == SIGNALS
         assert set(candidates.measures) == {*candidates.signals, "information_entropy", "dsdm"}
         assert [each.name for each in candidates.targets] == ["dev"]
         texts = [text for batch in candidates.texts() for text in batch]
         assert len(texts) == 90
-        for name in ("random", "market", "quad", "semdedup", "influence:top", "dsir"):
+        for name in (
+            "random",
+            "market",
+            "quad",
+            "semdedup",
+            "influence:top",
+            "dsir",
+            "less",
+            "datamodel",
+        ):
             bought = sample(sampler_spec(name), candidates, 150, rng=stage_rng(3, name))
             assert 0 < candidates.costs[bought].sum() <= 150
     top = sample(sampler_spec("influence:top"), candidates, 150, rng=stage_rng(3, "top"))
@@ -196,7 +213,7 @@ def test_a_second_target_changes_what_depends_on_targets_alone(refresh, config_p
     refresh(config_path)
     after = tables(config_path, "select signal, signal_id from signal_versions")
     changed = {signal for signal, signal_id in after if signal_id not in before.values()}
-    assert changed == {"influence", "dsir", "trak", "quad"}
+    assert changed == SIGNALS - {"rarity"}
 
 
 def test_samplers_are_compared_once_per_cell_and_one_that_cannot_run_is_named(

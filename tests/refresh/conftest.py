@@ -13,6 +13,8 @@ from databourse.config import RefreshConfig
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.deduplication import count_tokens, drop_exact_duplicates, take_snapshot
+from databourse.refresh.examples import read_examples
+from databourse.refresh.gradient_features import measure_gradients
 from databourse.refresh.ingestion import ingest_source
 from databourse.refresh.reference_model import train_reference_models
 from databourse.refresh.snapshot import snapshot_documents
@@ -217,6 +219,37 @@ def trained_folder(ingested_folder, tmp_path_factory):
     with held_pool(folder) as pool:
         train_reference_models(pool.warehouse, pool.run, pool.snapshot_id, advance=silent)
     return folder
+
+
+ENSEMBLE = {
+    "targets": [{"name": "dev", "path": "dev.jsonl", "text": "{text}"}],
+    "influence": {
+        "batch_tokens": 256,
+        "gradients": {"features": 64, "ensemble": {"seeds": 2, "checkpoints": 2}},
+        "steps": {"features": 64, "checkpoints": 2},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def ensemble_folder(ingested_folder, tmp_path_factory):
+    """Return a copy of that folder with targets, and the gradients of an ensemble."""
+    folder = tmp_path_factory.mktemp("ensemble") / "pool"
+    shutil.copytree(ingested_folder, folder)
+    lines = [json.dumps({"text": each}) for each in ("rain and wind", "an example of the task")]
+    (folder / "dev.jsonl").write_text("\n".join(lines) + "\n")
+    with held_pool(folder, **ENSEMBLE) as pool:
+        read_examples(pool.warehouse, pool.run, kind="target", advance=silent)
+        measure_gradients(
+            pool.warehouse, pool.run, pool.snapshot_id, ("one", "two"), advance=silent
+        )
+    return folder
+
+
+@pytest.fixture
+def with_ensemble(open_pool, ensemble_folder):
+    """Return a pool whose gradients of an ensemble are stored."""
+    return open_pool(ensemble_folder, **ENSEMBLE)
 
 
 @pytest.fixture

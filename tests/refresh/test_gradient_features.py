@@ -41,7 +41,7 @@ def measure(pool, fingerprints, advance=silent):
 
 
 def features_of(pool, fingerprints, measured):
-    found = stored_gradients(pool.warehouse, pool.run, fingerprints, measured.stores)
+    found = stored_gradients(pool.warehouse, pool.run, measured.stores)
     return [np.concatenate([block.features for block in each.blocks()]) for each in found], found
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,30 @@ def test_values_per_token_are_divided_before_they_are_standardised(score, pool, 
     parts = [by_hand(features[0], targets[0][name], 0.1) / tokens for name in ("a", "b")]
     expected = np.mean([(each - each.mean()) / each.std() for each in parts], axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_kernel_for_each_layer_is_the_sum_of_values_by_layer(ensemble):
+    features, targets = ensemble
+    made = checkpoint(features[0], targets[0])
+    parted = dataclasses.replace(made, parts=(4, 2))
+    found = trak_by_target([parted], n_documents=50, damping=0.3, kernel="layers")
+    for name in ("a", "b"):
+        expected = sum(
+            by_hand(features[0][:, own], targets[0][name][:, own], 0.3)
+            for own in (slice(0, 4), slice(4, 6))
+        )
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-8)
+    one = dataclasses.replace(made, parts=(6,))
+    whole = trak_by_target([made], n_documents=50, damping=0.3)
+    same = trak_by_target([one], n_documents=50, damping=0.3, kernel="layers")
+    np.testing.assert_array_equal(same["a"], whole["a"])
+
+
+def test_a_kernel_for_each_layer_of_summed_features_is_refused(ensemble):
+    features, targets = ensemble
+    made = checkpoint(features[0], targets[0])
+    with pytest.raises(InputError, match="project two_sided"):
+        trak_by_target([made], n_documents=50, damping=0.3, kernel="layers")
+    wrong = dataclasses.replace(made, parts=(4, 1))
+    with pytest.raises(InputError, match="6 features in all"):
+        trak_by_target([wrong], n_documents=50, damping=0.3, kernel="layers")

@@ -4,6 +4,7 @@ Notation: v_j = gradient of the mean token loss of example j's completion, g_i =
 summed loss of document i, H = curvature of the layers that are tracked.
 
     trak                    phi_j^T (Phi^T Phi + lam I)^-1 phi_i over projected features
+    trak_layers             the same with a kernel for each layer
     ekfac, kfac             v_j^T (H + lam I)^-1 g_i
     gradient_dot            v_j^T g_i, on the same layers
 
@@ -23,7 +24,7 @@ from databourse.errors import InputError
 from databourse.influence.curvature import Curvature, Damping
 from databourse.influence.layers import layer_shapes, tracked_layers
 from databourse.influence.per_example import full_gradients
-from databourse.influence.pool_gradients import CheckpointGradients
+from databourse.influence.pool_gradients import CheckpointGradients, Kernel
 from databourse.influence.trak import TrakEnsemble
 from databourse.influence.transformer import InfluenceSettings
 from databourse.influence.weighted_documents import (
@@ -49,6 +50,7 @@ def trak_values(
     *,
     n_documents: int,
     dampings: Sequence[float] = DAMPINGS,
+    kernel: Kernel = "whole",
 ) -> dict[float, FloatArray]:
     """Return TRAK's values of each document for each example, by damping, shape (n, m) each.
 
@@ -57,6 +59,7 @@ def trak_values(
         examples: positions in each target, in the order of the columns.
         n_documents: n.
         dampings: shares of each kernel's mean eigenvalue, >= 0.
+        kernel: one of all features, or one for each layer.
 
     Raises:
         InputError: there is no checkpoint, or it lacks a target.
@@ -76,7 +79,12 @@ def trak_values(
             if missing:
                 raise InputError(f"{each.features_id} has no features of target {missing[0]!r}")
             rows = [each.targets[name][positions] for name, positions in examples.items()]
-            ensemble.add(each.blocks, np.concatenate(rows), features_id=each.features_id)
+            ensemble.add(
+                each.blocks,
+                np.concatenate(rows),
+                features_id=each.features_id,
+                parts=each.parts_of(kernel),
+            )
         found[damping] = ensemble.values().values
     return found
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +74,19 @@ class Datamodels:
     output: Output
     n_subsets: int
     n_folds: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Retrainings:
+    """What models lost that were trained on random subsets of a pool.
+
+    Attributes:
+        masks: which documents a subset holds, shape (S, n).
+        losses: mean over the examples of each target, by its name, shape (S,) each.
+    """
+
+    masks: BoolArray
+    losses: Mapping[str, FloatArray]
 
 
 def lasso_datamodels(

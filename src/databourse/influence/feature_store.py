@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from databourse.digests import digest_of_lines
 from databourse.errors import InputError, IntegrityError
+from databourse.influence.adam_features import AdamSteps, step_features
 from databourse.influence.feature_files import (
     BATCHES_FILE,
     DIGEST_BYTES,
@@ -256,6 +257,7 @@ def fill_features(
     batch_tokens: int,
     threads: int,
     progress: ProgressReport = silent,
+    steps: AdamSteps | None = None,
 ) -> None:
     """Compute and write the batches of a store that are not done.
 
@@ -268,6 +270,8 @@ def fill_features(
         documents_of: ids to documents, in the same order.
         batch_tokens, threads: as `gradient_features`.
         progress: told of finished documents, those of earlier runs included.
+        steps: what turns gradients into Adam's steps where features are of these; the manifest's
+            weighting must name it. None for gradients.
 
     Raises:
         InputError: the model is not that of the manifest, or as `FeatureWriter.write`.
@@ -288,15 +292,27 @@ def fill_features(
             raise InputError(f"expected {len(ids):,} documents for as many ids: {len(documents):,}")
         features = np.empty((len(ids), manifest.k), dtype=np.float32)
         out_to_loss = np.empty(len(ids))
-        for found in gradient_features(
-            model,
-            documents,
-            layers=[name for name, *_ in manifest.layers],
-            projection=manifest.projection,
-            output=manifest.output,
-            batch_tokens=batch_tokens,
-            threads=threads,
-        ):
+        batches = (
+            gradient_features(
+                model,
+                documents,
+                layers=[name for name, *_ in manifest.layers],
+                projection=manifest.projection,
+                output=manifest.output,
+                batch_tokens=batch_tokens,
+                threads=threads,
+            )
+            if steps is None
+            else step_features(
+                model,
+                documents,
+                projection=manifest.projection,
+                steps=steps,
+                batch_tokens=batch_tokens,
+                threads=threads,
+            )
+        )
+        for found in batches:
             features[found.positions] = found.features
             out_to_loss[found.positions] = found.out_to_loss
         writer.write(batch, features, out_to_loss)

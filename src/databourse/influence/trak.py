@@ -26,7 +26,7 @@ rows are closer (`kernel_rows`), at the cost of the pass over tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,7 @@ class TrakEnsemble:
         *,
         features_id: str,
         kernel_rows: Iterable[NDArray[Any]] | None = None,
+        parts: Sequence[int] | None = None,
     ) -> KernelSummary:
         """Add a checkpoint: one pass for its kernel, one for the values; all of it or nothing.
 
@@ -145,6 +146,9 @@ class TrakEnsemble:
                 every checkpoint.
             kernel_rows: rows of the kernel where they are not the documents: a sample of them, or
                 features of their tokens; blocks of shape (b, k).
+            parts: features of each layer, in order, k in all, for a kernel of its own for each, as
+                K-FAC has a curvature: products of features of two layers count as 0 in K. Each is
+                damped by its own mean eigenvalue. None for one kernel. Not the paper's.
 
         Returns:
             What the kernel was.
@@ -166,7 +170,7 @@ class TrakEnsemble:
             features_id=features_id,
         )
         # K is of means: over n it is the kernel of sums, whose unit is the effect of one document
-        solved = moment.ihvp(target_features, self._damping).T / moment.n_documents
+        solved = _solved(moment, target_features, self._damping, parts) / moment.n_documents
         products = np.empty((self._n_documents, self._n_targets))
         weights = np.ones(self._n_documents)
         for positions, features in self._scored_chunks(blocks, n_features, weights):
@@ -222,6 +226,28 @@ class TrakEnsemble:
                 yield block
 
         return chunks_of(noted(), n_features=n_features)
+
+
+def _solved(
+    moment: SecondMoment,
+    target_features: NDArray[Any],
+    damping: Damping,
+    parts: Sequence[int] | None,
+) -> FloatArray:
+    """Return K^-1 phi_x as columns, shape (k, n_targets), K of one block or of one per part."""
+    n_features = len(moment.matrix)
+    widths = [n_features] if parts is None else list(parts)
+    if sum(widths) != n_features or min(widths) < 1:
+        raise InputError(
+            f"parts of a kernel must be >= 1 and {n_features} features in all, got {widths}"
+        )
+    ends = np.cumsum(widths)
+    solved = []
+    for width, end in zip(widths, ends.tolist(), strict=True):
+        own = slice(end - width, end)
+        part = SecondMoment(moment.matrix[own, own], moment.n_documents, moment.features_id)
+        solved.append(part.ihvp(target_features[:, own], damping).T)
+    return np.concatenate(solved)
 
 
 def mean_features(features_by_target: Mapping[str, NDArray[Any]]) -> FloatArray:

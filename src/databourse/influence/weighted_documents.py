@@ -75,23 +75,31 @@ class GradientBatch(NamedTuple):
 
 
 def whole_documents(
-    model: LanguageModel, texts: Sequence[str], *, most_tokens: int | None = None
+    model: LanguageModel,
+    texts: Sequence[str],
+    *,
+    most_tokens: int | None = None,
+    loss: Literal["sum", "mean"] = "sum",
 ) -> list[WeightedDocument]:
-    """Return texts as documents all of whose tokens count 1.
+    """Return texts as documents all of whose tokens count alike.
 
     Args:
         model: whose tokens they become.
         texts: any texts; an empty one has no token.
         most_tokens: where longer ones are cut, >= 1; None for nowhere.
+        loss: "sum" weighs each token 1, "mean" 1 / their number.
 
     Raises:
-        InputError: a text is not valid Unicode, or the limit is not positive.
+        InputError: a text is not valid Unicode, or the limit or loss is none.
     """
+    if loss not in ("sum", "mean"):
+        raise InputError(f"loss must be 'sum' or 'mean', got {loss!r}")
     limit = _checked_limit(most_tokens)
     documents = []
     for ids in model.tokenizer.encode(texts):
         kept = ids[:limit].astype(np.int64)
-        documents.append(WeightedDocument(kept, np.ones(len(kept), dtype=np.float32)))
+        weight = 1.0 if loss == "sum" else 1.0 / max(1, len(kept))
+        documents.append(WeightedDocument(kept, np.full(len(kept), weight, dtype=np.float32)))
     return documents
 
 

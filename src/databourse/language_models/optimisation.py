@@ -54,6 +54,7 @@ def take_steps(
     settings: TrainingSettings,
     seed: int,
     progress: ProgressReport,
+    optimizer: Any = None,  # noqa: ANN401 - torch's
 ) -> Iterator[StepTaken]:
     """Train a model in place, one step for each item that is taken from this.
 
@@ -64,10 +65,12 @@ def take_steps(
         settings: of the optimiser.
         seed: of the order of documents.
         progress: told of the tokens of each step.
+        optimizer: what takes the steps, from `new_optimizer`, where the caller reads what it
+            remembers; None for one of their own.
     """
     torch = import_torch()
     module: Any = model.module
-    optimizer = new_optimizer(module, settings)
+    optimizer = optimizer or new_optimizer(module, settings)
     order = batches(rows, settings.batch_rows, stage_rng(seed, "order of documents"))
     for step in range(1, steps + 1):
         batch = next(order)

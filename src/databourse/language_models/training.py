@@ -25,7 +25,7 @@ import dataclasses
 import importlib.metadata
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ from databourse.language_models.model import (
     threads_of_torch,
 )
 from databourse.language_models.optimisation import (
+    learning_rate,
+    new_optimizer,
     number_of_steps,
     steps_for_tokens,
     take_steps,
@@ -159,6 +161,46 @@ class TrainedModel:
     n_documents: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdamMoments:
+    """What AdamW remembers, by name of parameter: shape and order of the parameter itself.
+
+    Attributes:
+        first: mean of gradients, clipped as steps take them.
+        second: mean of their squares, >= 0.
+        n_steps: steps taken, >= 1.
+        decays: of the two means.
+        epsilon: what is added to the root.
+    """
+
+    first: Mapping[str, npt.NDArray[np.float32]]
+    second: Mapping[str, npt.NDArray[np.float32]]
+    n_steps: int
+    decays: tuple[float, float]
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A model on the way through its training; it is trained on once whoever is told of it returns.
+
+    Attributes:
+        model: as it is now.
+        number: from 1 to `of`.
+        of: how many there are; the last is the end.
+        steps: taken so far.
+        learning_rate: mean over the steps since the checkpoint before.
+        moments: of the optimiser.
+    """
+
+    model: LanguageModel
+    number: int
+    of: int
+    steps: int
+    learning_rate: float
+    moments: AdamMoments
+
+
 def training_fingerprint(
     document_ids: Sequence[str],
     *,
@@ -268,6 +310,8 @@ def train_to_the_end(
     threads: int,
     device: str = "cpu",
     progress: ProgressReport = silent,
+    checkpoints: int = 1,
+    keep: Callable[[Checkpoint], None] | None = None,
 ) -> LanguageModel:
     """Return a causal transformer trained on all of some texts, for a number of tokens.
 
@@ -284,9 +328,13 @@ def train_to_the_end(
         threads: of torch, on a CPU, >= 1; another number gives other weights.
         device: "cpu" or a torch device such as "cuda".
         progress: told of the tokens of each step.
+        checkpoints: at how many steps, at even distances, `keep` is told, >= 1; the last one is the
+            end. They change no weight.
+        keep: told of every checkpoint; None for nobody.
 
     Raises:
-        InputError: there is no token to train on, or fewer than one to read.
+        InputError: there is no token to train on, fewer than one to read, or fewer steps than
+            checkpoints.
         MissingExtraError: a package is missing.
     """
     check_threads(threads)
@@ -304,16 +352,59 @@ def train_to_the_end(
             context_tokens=settings.context_tokens,
         )
         rows = PackedRows(ids, start_token_id, settings.context_tokens)
-        for _ in take_steps(
+        steps = steps_for_tokens(tokens, rows.n_rows, settings)
+        number_at = _checkpoint_steps(steps, checkpoints)
+        optimizer = new_optimizer(module, settings)
+        rates: list[float] = []
+        for taken in take_steps(
             model,
             rows,
-            steps=steps_for_tokens(tokens, rows.n_rows, settings),
+            steps=steps,
             settings=settings,
             seed=seed,
             progress=progress,
+            optimizer=optimizer,
         ):
-            pass
+            rates.append(learning_rate(taken.step, steps=steps, settings=settings))
+            if keep is not None and taken.step in number_at:
+                keep(
+                    Checkpoint(
+                        model=model,
+                        number=number_at[taken.step],
+                        of=checkpoints,
+                        steps=taken.step,
+                        learning_rate=math.fsum(rates) / len(rates),
+                        moments=_moments(module, optimizer),
+                    )
+                )
+                rates = []
     return model
+
+
+def _checkpoint_steps(steps: int, checkpoints: int) -> dict[int, int]:
+    """Return the step of each checkpoint and its number from 1."""
+    if not 1 <= checkpoints <= steps:
+        raise InputError(
+            f"a training of {steps:,} steps has 1 to {steps:,} checkpoints, got {checkpoints!r}"
+        )
+    return {-(-steps * number // checkpoints): number for number in range(1, checkpoints + 1)}
+
+
+def _moments(module: Any, optimizer: Any) -> AdamMoments:  # noqa: ANN401 - torch's
+    """Return a copy of what AdamW remembers, by name: order in it is not that of the model."""
+    group = optimizer.param_groups[0]
+    state = {
+        name: optimizer.state[each]
+        for name, each in module.named_parameters()
+        if each in optimizer.state
+    }
+    return AdamMoments(
+        first={name: each["exp_avg"].cpu().numpy().copy() for name, each in state.items()},
+        second={name: each["exp_avg_sq"].cpu().numpy().copy() for name, each in state.items()},
+        n_steps=int(next(iter(state.values()))["step"]),
+        decays=(float(group["betas"][0]), float(group["betas"][1])),
+        epsilon=float(group["eps"]),
+    )
 
 
 def fold_fingerprint(

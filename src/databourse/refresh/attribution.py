@@ -131,12 +131,23 @@ def attribution_plan(
         ConfigError: there is no such refresh, it read no targets, or it lacks what the proxy needs.
         IntegrityError: the warehouse lacks a part of it.
     """
-    past = last_run(warehouse, run.pool)
+    return retraining_plan(warehouse, run, last_run(warehouse, run.pool), choice=choice)
+
+
+def retraining_plan(
+    warehouse: Warehouse, run: RunContext, past: PastRun, *, choice: AttributionChoice
+) -> AttributionPlan:
+    """Return what retraining on subsets of a refresh takes; it may be one that is under way.
+
+    Raises:
+        ConfigError: it read no targets, or lacks what the proxy needs.
+        IntegrityError: the warehouse lacks a part of it.
+    """
     of_past = RunContext(past.run_id, run.pool, run.root, run.config)
     if past.ids.targets_id is None:
         raise ConfigError(
-            f"the last finished refresh of pool {run.pool!r} read no targets, and an LDS is of "
-            "examples; name targets in the config and refresh the pool"
+            f"the last finished refresh of pool {run.pool!r} read no targets, and models are "
+            "retrained for examples; name targets in the config and refresh the pool"
         )
     documents = snapshot_documents(warehouse, run_id=past.run_id, snapshot_id=past.ids.snapshot_id)
     if documents.num_rows < _FEWEST_DOCUMENTS:
@@ -144,7 +155,7 @@ def attribution_plan(
             f"pool {run.pool!r} has {documents.num_rows} documents: too few to draw subsets of"
         )
     if choice.proxy == "linear":
-        _check_classes(run, documents)
+        check_classes(run, documents)
     targets = target_sets(warehouse, of_past, encoder_id=None)
     usable = {each.name: _usable(each, documents, choice.proxy) for each in targets}
     positions = {name: _drawn(run, name, places, choice) for name, places in usable.items()}
@@ -326,12 +337,17 @@ def _bank_id(
     )[:32]
 
 
-def _check_classes(run: RunContext, documents: pa.Table) -> None:
+def check_classes(run: RunContext, documents: pa.Table) -> None:
+    """Pass if documents have labels of at least two classes, which the linear proxy needs.
+
+    Raises:
+        ConfigError: they have not.
+    """
     n_classes = len(set(documents["label"].to_pylist()) - {None})
     if n_classes < 2:
         raise ConfigError(
             f"proxy linear needs labels of at least two classes, pool {run.pool!r} has "
-            f"{n_classes}; give its sources the column of their label, or ask for --proxy causal_lm"
+            f"{n_classes}; give its sources the column of their label, or take the proxy causal_lm"
         )
 
 

@@ -28,6 +28,7 @@ from databourse.attribution.text_similarity import tfidf_similarity
 from databourse.influence.curvature import Curvature
 from databourse.influence.layers import layer_shapes, tracked_layers
 from databourse.influence.lds import FloatArray
+from databourse.influence.pool_gradients import Kernel
 from databourse.influence.transformer import CurvatureKind, fit_curvature
 from databourse.progress import ProgressReport
 from databourse.refresh.attribution import AttributionPlan, stored_bank
@@ -183,16 +184,23 @@ def _causal_attributions(
     found: list[Attribution] = []
     models = plan.past.ids.models
     if models.gradients:
-        checkpoints = stored_gradients(warehouse, plan.of_past, models.trained, models.gradients)
-        by_damping = trak_values(checkpoints, plan.positions, n_documents=len(plan.texts))
-        found.append(
-            Attribution(
-                name="trak",
-                kind="attribution",
-                says=f"projected gradients of {len(checkpoints)} language models of the refresh",
-                variants={f"damping {each:g}": values for each, values in by_damping.items()},
+        checkpoints = stored_gradients(warehouse, plan.of_past, models.gradients)
+        kernels: dict[str, Kernel] = {"trak": "whole"}
+        if all(each.parts for each in checkpoints):
+            kernels["trak_layers"] = "layers"
+        for name, kernel in kernels.items():
+            by_damping = trak_values(
+                checkpoints, plan.positions, n_documents=len(plan.texts), kernel=kernel
             )
-        )
+            says = f"projected gradients of {len(checkpoints)} language models of the refresh"
+            found.append(
+                Attribution(
+                    name=name,
+                    kind="attribution",
+                    says=says + (", a kernel for each layer" if kernel == "layers" else ""),
+                    variants={f"damping {each:g}": values for each, values in by_damping.items()},
+                )
+            )
     else:
         left_out["trak"] = "the refresh kept no gradients; add the signal trak and refresh"
     if trains_reference(plan.of_past) and not models.trained:

@@ -42,9 +42,12 @@ class ModelIds:
         trained: fingerprints of the reference models, by fold; none if another model scores.
         losses: under which ids token losses are stored, by fold; one id if there are no folds.
         generations: likewise of sampled generations.
-        gradients: folders of features of gradients, by fold.
+        gradients: folders of features of gradients, by checkpoint.
         scorer: who answered about quality.
         unanswered: digest of the documents about which it did not.
+        steps: folders of features of Adam's steps, by checkpoint.
+        rates: learning rates of these checkpoints.
+        bank: of models that were retrained on subsets.
     """
 
     trained: tuple[str, ...] = ()
@@ -53,6 +56,9 @@ class ModelIds:
     gradients: tuple[str, ...] = ()
     scorer: str = ""
     unanswered: str = ""
+    steps: tuple[str, ...] = ()
+    rates: tuple[float, ...] = ()
+    bank: str = ""
 
 
 @dataclass(frozen=True)

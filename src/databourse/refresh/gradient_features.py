@@ -6,22 +6,22 @@ its last batch.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from databourse.config_influence import InfluenceConfig
-from databourse.digests import digest_of
+from databourse.digests import digest_of, digest_of_lines
 from databourse.errors import IntegrityError
-from databourse.influence.feature_manifest import (
-    FeatureManifest,
-    check_comparable,
-    feature_manifest,
-)
+from databourse.influence.adam_features import AdamSteps
+from databourse.influence.feature_manifest import FeatureManifest, feature_manifest
 from databourse.influence.feature_store import (
     FeatureStore,
     feature_writer,
@@ -41,9 +41,10 @@ from databourse.influence.weighted_documents import (
 from databourse.language_models.model import LanguageModel
 from databourse.progress import ProgressReport, silent
 from databourse.refresh.context import RunContext
+from databourse.refresh.ensembles import TrainedMembers, n_members, open_member, train_members
 from databourse.refresh.examples import target_sets
 from databourse.refresh.language_models import model_ids, open_model
-from databourse.refresh.model_costs import NO_PART, append_cost, clocked
+from databourse.refresh.model_costs import NO_PART, Clock, append_cost, clocked
 from databourse.seeds import stage_seed
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse
@@ -68,9 +69,25 @@ class MeasuredGradients:
     n_measured: int
 
 
+@dataclass(frozen=True)
+class _Proxy:
+    """A model whose gradients are taken, with a projection of its own.
+
+    Attributes:
+        open: loads it.
+        projection_seed: of its P: another one for every model of an ensemble.
+    """
+
+    open: Callable[[], LanguageModel]
+    projection_seed: int
+
+
 def gradients_progress_total(run: RunContext, trained: Sequence[str], n_documents: int) -> int:
-    """Return what the progress of measuring adds up to."""
-    return len(model_ids(run, trained)) * n_documents
+    """Return what the progress of measuring adds up to: documents, and trainings of an ensemble."""
+    ensemble = run.config.influence.gradients.ensemble
+    if ensemble.is_single:
+        return len(model_ids(run, trained)) * n_documents
+    return n_members(ensemble, len(trained)) * n_documents + len(trained) * ensemble.seeds
 
 
 def measure_gradients(
@@ -83,6 +100,8 @@ def measure_gradients(
 ) -> MeasuredGradients:
     """Take the gradients that are not stored yet, of documents and of targets.
 
+    The models of an ensemble of several are trained first, where they are not stored.
+
     Raises:
         ConfigError: a model cannot be used on this machine.
         IntegrityError: a gradient is not finite, or a file is damaged.
@@ -90,12 +109,13 @@ def measure_gradients(
     members = warehouse.rows("stg_snapshot__members", {"snapshot_id": snapshot_id})
     document_ids: list[str] = members["document_id"].to_pylist()
     targets = target_sets(warehouse, run, encoder_id=None)
+    proxies, training = _proxies(warehouse, run, snapshot_id, trained, advance=advance)
     stores: list[str] = []
     n_measured = n_features = 0
-    for fold in range(len(model_ids(run, trained))):
-        model = open_model(run, trained, fold)
-        manifest = _manifest_of_pool(run, model, document_ids, fold)
-        new, folder = _filled(
+    for proxy in proxies:
+        model = proxy.open()
+        manifest = _manifest_of_pool(run, model, document_ids, proxy)
+        new, folder = fill_store(
             warehouse,
             run,
             model,
@@ -105,25 +125,25 @@ def measure_gradients(
             advance=advance,
         )
         for target in targets:
-            own = _manifest_of_target(run, model, target, fold)
-            check_comparable(manifest, own)
-            _filled(
+            fill_store(
                 warehouse,
                 run,
                 model,
-                own,
-                document_ids=_example_ids(target),
-                documents_of=_examples_of(run, model, target),
+                manifest_of_target(run, manifest, target),
+                document_ids=example_ids(target),
+                documents_of=examples_of(run, model, target),
                 advance=silent,
             )
         stores.append(folder)
         n_measured += new
         n_features = manifest.k
+    if training is not None and training.n_trained:
+        append_training_cost(warehouse, run, stores[0], training.clock)
     return MeasuredGradients(tuple(stores), n_features, n_measured)
 
 
 def stored_gradients(
-    warehouse: Warehouse, run: RunContext, trained: Sequence[str], stores: Sequence[str]
+    warehouse: Warehouse, run: RunContext, stores: Sequence[str]
 ) -> tuple[CheckpointGradients, ...]:
     """Return the features that `measure_gradients` took, to be read in blocks.
 
@@ -132,20 +152,56 @@ def stored_gradients(
     """
     targets = target_sets(warehouse, run, encoder_id=None)
     checkpoints = []
-    for fold, name in enumerate(stores):
-        model = open_model(run, trained, fold)
+    for name in stores:
         manifest = read_feature_manifest(warehouse.root / FOLDER / name)
         store = read_features(warehouse.root / FOLDER / name, expected=manifest)
         of_targets = {}
         for target in targets:
-            own = _manifest_of_target(run, model, target, fold)
-            found = read_features(warehouse.root / FOLDER / own.manifest_id[:32], expected=own)
+            own = manifest_of_target(run, manifest, target)
+            found = read_features(store_folder(warehouse, own), expected=own)
             blocks = [block.features for block in found.blocks(_BLOCK_DOCUMENTS)]
             of_targets[target.name] = np.concatenate(blocks)
         checkpoints.append(
-            CheckpointGradients(name, manifest.output, _blocks_of(store), of_targets)
+            CheckpointGradients(
+                name, manifest.output, _blocks_of(store), of_targets, _parts(manifest)
+            )
         )
     return tuple(checkpoints)
+
+
+def _proxies(
+    warehouse: Warehouse,
+    run: RunContext,
+    snapshot_id: str,
+    trained: Sequence[str],
+    *,
+    advance: ProgressReport,
+) -> tuple[list[_Proxy], TrainedMembers | None]:
+    """Return the models of the ensemble, and what it took to train them, if they were trained."""
+    ensemble = run.config.influence.gradients.ensemble
+    if ensemble.is_single:
+        return [
+            _Proxy(
+                partial(open_model, run, trained, fold),
+                stage_seed(run.config.seed, "gradients", str(fold)),
+            )
+            for fold in range(len(model_ids(run, trained)))
+        ], None
+    found = train_members(warehouse, run, snapshot_id, ensemble=ensemble, advance=advance)
+    return [
+        _Proxy(
+            partial(open_member, run, each),
+            stage_seed(run.config.seed, "gradients", each.fingerprint),
+        )
+        for each in found.members
+    ], found
+
+
+def _parts(manifest: FeatureManifest) -> tuple[int, ...]:
+    """Return the features of each layer; () where a projection sums those of layers."""
+    if not manifest.projection.is_two_sided:
+        return ()
+    return tuple(manifest.projection.blocks(manifest.shapes).values())
 
 
 def _blocks_of(store: FeatureStore) -> Callable[[], Iterator[RowBlock]]:
@@ -160,7 +216,7 @@ def _blocks_of(store: FeatureStore) -> Callable[[], Iterator[RowBlock]]:
     return blocks
 
 
-def _filled(
+def fill_store(
     warehouse: Warehouse,
     run: RunContext,
     model: LanguageModel,
@@ -169,10 +225,21 @@ def _filled(
     document_ids: Sequence[str],
     documents_of: Callable[[Sequence[str]], Sequence[WeightedDocument]],
     advance: ProgressReport,
+    steps: AdamSteps | None = None,
 ) -> tuple[int, str]:
-    """Fill a store, anew if it is damaged; return how many rows were missing, and its folder."""
-    name = manifest.manifest_id[:32]
-    folder = warehouse.root / FOLDER / name
+    """Fill a store, anew if it is damaged; return how many rows were missing, and its folder.
+
+    Args:
+        warehouse: that holds the store.
+        run: whose costs they are.
+        model: the checkpoint of the manifest.
+        manifest: what features are to be there.
+        document_ids: of its rows.
+        documents_of: ids to documents, in the same order.
+        advance: told of finished documents.
+        steps: what Adam remembered, where features are of its steps; None for gradients.
+    """
+    folder = store_folder(warehouse, manifest)
     folder.parent.mkdir(exist_ok=True)
     try:
         writer = feature_writer(folder, manifest, document_ids)
@@ -188,67 +255,81 @@ def _filled(
             batch_tokens=run.config.influence.batch_tokens,
             threads=run.config.compute.threads,
             progress=advance,
+            steps=steps,
         )
     if missing:
         with warehouse.transaction() as cursor:
             append_cost(
                 cursor,
-                measured_id=name,
+                measured_id=folder.name,
                 part=NO_PART,
                 run_id=run.run_id,
                 n_documents=missing,
                 clock=clock,
                 model_calls=missing,
             )
-    return missing, name
+    return missing, folder.name
+
+
+def store_folder(warehouse: Warehouse, manifest: FeatureManifest) -> Path:
+    """Return where the features of a manifest are, computed or not."""
+    return warehouse.root / FOLDER / manifest.manifest_id[:32]
+
+
+def append_training_cost(warehouse: Warehouse, run: RunContext, store: str, clock: Clock) -> None:
+    """Write down what trainings took that were made for stores alone, under one of these."""
+    with warehouse.transaction() as cursor:
+        append_cost(
+            cursor,
+            measured_id=store,
+            part=NO_PART,
+            run_id=run.run_id,
+            n_documents=0,
+            clock=clock,
+            model_calls=0,
+        )
 
 
 def _manifest_of_pool(
-    run: RunContext, model: LanguageModel, document_ids: Sequence[str], fold: int
-) -> FeatureManifest:
-    return _manifest(run, model, document_ids, fold, pool=run.pool, weighting="whole documents")
-
-
-def _manifest_of_target(
-    run: RunContext, model: LanguageModel, target: TargetSet, fold: int
-) -> FeatureManifest:
-    content = digest_of([list(target.texts), target.prompt_characters.tolist()])
-    return _manifest(
-        run,
-        model,
-        _example_ids(target),
-        fold,
-        pool=f"target {target.name} {content}",
-        weighting="completions, mean",
-    )
-
-
-def _manifest(
-    run: RunContext,
-    model: LanguageModel,
-    ids: Sequence[str],
-    fold: int,
-    *,
-    pool: str,
-    weighting: str,
+    run: RunContext, model: LanguageModel, document_ids: Sequence[str], proxy: _Proxy
 ) -> FeatureManifest:
     config = run.config.influence
     chosen = config.gradients
     layers = tracked_layers(model, chosen.layers)
-    limit = "" if config.most_tokens is None else f", at most {config.most_tokens} tokens"
     return feature_manifest(
         model,
-        ids,
-        pool=pool,
-        weighting=weighting + limit,
+        document_ids,
+        pool=run.pool,
+        weighting="whole documents" + _limit(config),
         layers=layers,
-        projection=_projection(
-            config, len(layers), stage_seed(run.config.seed, "gradients", str(fold))
-        ),
+        projection=_projection(config, len(layers), proxy.projection_seed),
         output=chosen.output,
         precision=chosen.precision,
         batch_documents=run.config.compute.batch_documents,
     )
+
+
+def manifest_of_target(
+    run: RunContext, of_pool: FeatureManifest, target: TargetSet
+) -> FeatureManifest:
+    """Return what features of a target are that compare with those of a pool.
+
+    They are of the same checkpoint, layers, projection and output: nothing else is the target's own
+    than its examples, and that they weigh the mean loss of their completions.
+    """
+    ids = example_ids(target)
+    content = digest_of([list(target.texts), target.prompt_characters.tolist()])
+    return dataclasses.replace(
+        of_pool,
+        pool=f"target {target.name} {content}",
+        weighting="completions, mean" + _limit(run.config.influence),
+        documents=digest_of_lines(ids),
+        n=len(ids),
+    )
+
+
+def _limit(config: InfluenceConfig) -> str:
+    return "" if config.most_tokens is None else f", at most {config.most_tokens} tokens"
 
 
 def _projection(config: InfluenceConfig, n_layers: int, seed: int) -> Projection:
@@ -274,10 +355,11 @@ def _documents_of(
     return documents
 
 
-def _examples_of(
+def examples_of(
     run: RunContext, model: LanguageModel, target: TargetSet
 ) -> Callable[[Sequence[str]], Sequence[WeightedDocument]]:
-    place_of = {each: place for place, each in enumerate(_example_ids(target))}
+    """Return a function of names to examples of a target, weighing the mean of a completion."""
+    place_of = {each: place for place, each in enumerate(example_ids(target))}
 
     def documents(ids: Sequence[str]) -> Sequence[WeightedDocument]:
         places = [place_of[each] for each in ids]
@@ -292,6 +374,6 @@ def _examples_of(
     return documents
 
 
-def _example_ids(target: TargetSet) -> list[str]:
+def example_ids(target: TargetSet) -> list[str]:
     """Return names for the examples of a target that ascend in their order."""
     return [f"{place:08d}" for place in range(len(target.texts))]

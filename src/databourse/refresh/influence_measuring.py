@@ -39,6 +39,7 @@ from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
 
 FOLDER = "curvatures"
+_NOT_READ = {"gradients", "steps", "datamodels", "batch_tokens"}
 _REVISION = 1
 """Raised when the same models, targets and settings give other values."""
 
@@ -56,7 +57,7 @@ def influence_id(run: RunContext, ids: SnapshotIds) -> str:
         {
             "models": model_ids(run, ids.models.trained),
             "targets": ids.targets_id,
-            "settings": config.model_dump(mode="json", exclude={"gradients", "batch_tokens"}),
+            "settings": config.model_dump(mode="json", exclude=_NOT_READ),
             "sample": ids.snapshot_id if config.curvature != "identity" else "",
             "seed": run.config.seed,
             "gradients": GRADIENT_REVISION,

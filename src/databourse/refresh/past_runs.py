@@ -67,6 +67,9 @@ def _snapshot_ids(values: Mapping[str, str]) -> SnapshotIds:
             gradients=listed("gradients"),
             scorer=values.get("scorer", ""),
             unanswered=values.get("unanswered", ""),
+            steps=listed("steps"),
+            rates=tuple(json.loads(values.get("rates", "[]"))),
+            bank=values.get("bank_id", ""),
         ),
         targets_id=values.get("targets_id"),
     )

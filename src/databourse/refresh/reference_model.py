@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -40,6 +41,8 @@ from databourse.refresh.context import RunContext
 from databourse.seeds import stage_seed
 from databourse.tokenization import TOKENIZER_FILE
 from databourse.warehouse.store import Warehouse, append
+
+T = TypeVar("T")
 
 FOLDER = "language_models"
 _STAGING_SUFFIX = ".staging"
@@ -86,7 +89,7 @@ def train_reference_models(
     """
     config = run.config.language_model.reference
     _sweep(warehouse.root)
-    document_ids = _training_documents(warehouse, snapshot_id, config)
+    document_ids = training_documents(warehouse, snapshot_id, config)
     tokenizer = pool_tokenizer(warehouse, run, document_ids)
     settings = training_settings(config)
     seed = stage_seed(run.config.seed, "reference model")
@@ -108,7 +111,7 @@ def train_reference_models(
     ]
     advance((config.folds - len(missing)) * _STEPS_OF_A_FOLD)
     if missing:
-        texts = _texts(warehouse, run, document_ids)
+        texts = pool_texts(warehouse, run, document_ids)
         guard, stopped = threading.Lock(), threading.Event()
         n_tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
         most_tokens = most_training_tokens(n_tokens * (config.folds - 1) // config.folds, settings)
@@ -131,27 +134,34 @@ def train_reference_models(
                 _store(warehouse, run, trained, fold, seconds=seconds)
 
         at_a_time = run.config.compute.threads if device == "cpu" else 1
-        _for_each_fold(train, missing, at_a_time, stopped)
+        train_side_by_side(train, missing, at_a_time=at_a_time, stopped=stopped)
     return ReferenceModels(fingerprints, len(document_ids), len(missing))
 
 
-class _StoppedError(Exception):
-    """Training ends because that of another fold failed, or somebody interrupts the run."""
+class StoppedError(Exception):
+    """Training ends because that of another model failed, or somebody interrupts the run."""
 
 
-def _for_each_fold(
-    train: Callable[[int], None], folds: Sequence[int], at_a_time: int, stopped: threading.Event
+def train_side_by_side(
+    train: Callable[[T], None], trainings: Sequence[T], *, at_a_time: int, stopped: threading.Event
 ) -> None:
-    """Train folds, several at a time; an error of one, or an interrupt, ends the others too."""
+    """Train models, several at a time; an error of one, or an interrupt, ends the others too.
+
+    Args:
+        train: told of one of the trainings; it raises `StoppedError` soon after the event is set.
+        trainings: what to train.
+        at_a_time: how many, >= 1.
+        stopped: set once training is to end.
+    """
     with ThreadPoolExecutor(at_a_time) as pool:
-        futures = [pool.submit(train, fold) for fold in folds]
+        futures = [pool.submit(train, each) for each in trainings]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
     for error in [each.exception() for each in futures if not each.cancelled()]:
-        if error is not None and not isinstance(error, _StoppedError):
+        if error is not None and not isinstance(error, StoppedError):
             raise error
 
 
@@ -162,7 +172,7 @@ def training_settings(config: ReferenceModelConfig) -> TrainingSettings:
     return TrainingSettings(**chosen)
 
 
-def _training_documents(
+def training_documents(
     warehouse: Warehouse, snapshot_id: str, config: ReferenceModelConfig
 ) -> list[str]:
     """Return ids in key order, of the smallest ids if there are too many: they are digests."""
@@ -177,7 +187,8 @@ def _training_documents(
     return found
 
 
-def _texts(warehouse: Warehouse, run: RunContext, document_ids: Sequence[str]) -> list[str]:
+def pool_texts(warehouse: Warehouse, run: RunContext, document_ids: Sequence[str]) -> list[str]:
+    """Return the texts of documents whose ids ascend."""
     batches = warehouse.texts_of(
         pa.array(document_ids), batch_documents=run.config.compute.batch_documents
     )
@@ -195,7 +206,9 @@ def pool_tokenizer(
     if _is_sealed(folder / TOKENIZER_FILE):
         return read_tokenizer(folder)
     shutil.rmtree(folder, ignore_errors=True)  # absent or damaged
-    tokenizer = train_tokenizer(_texts(warehouse, run, document_ids), vocabulary_size=vocabulary)
+    tokenizer = train_tokenizer(
+        pool_texts(warehouse, run, document_ids), vocabulary_size=vocabulary
+    )
     staging = folder.with_name(folder.name + _STAGING_SUFFIX)
     staging.mkdir(parents=True)
     (staging / TOKENIZER_FILE).write_text(tokenizer.to_json(), encoding="utf-8")
@@ -282,14 +295,14 @@ def _scaled(
 ) -> ProgressReport:
     """Return a progress report in tokens that advances a bar of `_STEPS_OF_A_FOLD`.
 
-    It raises `_StoppedError` once training is to end.
+    It raises `StoppedError` once training is to end.
     """
     seen = shown = 0
 
     def report(done: int) -> None:
         nonlocal seen, shown
         if stopped.is_set():
-            raise _StoppedError
+            raise StoppedError
         seen += done
         now = min(_STEPS_OF_A_FOLD, seen * _STEPS_OF_A_FOLD // most_tokens)
         with guard:

@@ -97,6 +97,8 @@ class ModelWork:
         asks: a model is asked about quality.
         derives: gradients of documents are taken, of few or of all.
         measures: those of all documents are kept.
+        steps: Adam's steps on all documents are kept.
+        retrains: a proxy is retrained on random subsets.
     """
 
     trains: bool
@@ -105,6 +107,8 @@ class ModelWork:
     asks: bool
     derives: bool
     measures: bool
+    steps: bool
+    retrains: bool
 
 
 def model_work(config: RefreshConfig) -> ModelWork:
@@ -112,7 +116,7 @@ def model_work(config: RefreshConfig) -> ModelWork:
     needs = all_needs(config)
     scores = bool(needs & {"text_losses", "completion_losses", "conditioned_losses"})
     generates = "generations" in needs
-    derives = bool(needs & {"influence_of", "gradients"})
+    derives = bool(needs & {"influence_of", "gradients", "steps"})
     return ModelWork(
         trains=(scores or generates or derives) and config.language_model.name == REFERENCE,
         scores=scores,
@@ -120,6 +124,8 @@ def model_work(config: RefreshConfig) -> ModelWork:
         asks="answers" in needs,
         derives=derives,
         measures="gradients" in needs,
+        steps="steps" in needs,
+        retrains="retrainings" in needs,
     )
 
 

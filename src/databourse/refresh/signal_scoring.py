@@ -18,6 +18,7 @@ from databourse.digests import canonical_json
 from databourse.progress import ProgressReport
 from databourse.refresh.answering import answering
 from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.datamodel_retraining import check_retrainings
 from databourse.refresh.document_parts import PARTS
 from databourse.refresh.influence_measuring import influence_id
 from databourse.refresh.language_models import model_ids
@@ -60,6 +61,8 @@ def check_signals(warehouse: Warehouse, run: RunContext, snapshot_id: str) -> No
     bare = _bare_inputs(run, documents)
     for signal in configured_signals(run.config):
         model_fingerprint(signal.spec, signal.parameters, bare)
+        if "retrainings" in signal.needs:
+            check_retrainings(run, documents)
 
 
 def _bare_inputs(run: RunContext, documents: pa.Table) -> SignalInputs:
@@ -142,6 +145,8 @@ def _input_ids(
         "answers": f"{models.scorer} without {models.unanswered}",
         "targets": str(ids.targets_id),
         "gradients": " ".join(models.gradients),
+        "steps": " ".join([*models.steps, *(f"{rate:.17g}" for rate in models.rates)]),
+        "retrainings": f"{models.bank} {canonical_json(_subsets(run))}",
         **({"influence_of": influence_id(run, ids)} if "influence_of" in signal.needs else {}),
     }
     result: dict[str, str] = {need: known[need] for need in sorted(signal.needs) if need in known}
@@ -228,6 +233,12 @@ def _parameters(run: RunContext, signal: ConfiguredSignal) -> dict[str, object]:
     return parameters
 
 
+def _subsets(run: RunContext) -> dict[str, object]:
+    """Return which part of a bank datamodels are fitted to."""
+    chosen = run.config.influence.datamodels
+    return {"subsets": chosen.subsets, "seeds": chosen.seeds}
+
+
 def _models(run: RunContext, ids: SnapshotIds, signal: ConfiguredSignal, own: str) -> list[str]:
     """Return which models, and how, gave what a signal reads, and its own where it has one."""
     models = ids.models
@@ -250,6 +261,8 @@ def _model_costs(
         "generations": (models.generations, NO_PART),
         "answers": ([models.scorer], NO_PART),
         "gradients": (models.gradients, NO_PART),
+        "steps": (models.steps, NO_PART),
+        "retrainings": ([models.bank], NO_PART),
     }
     every = [each.needs for each in configured_signals(run.config)]
     shares = [

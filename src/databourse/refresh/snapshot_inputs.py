@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from databourse.errors import IntegrityError
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds
+from databourse.refresh.datamodel_retraining import stored_retrainings
 from databourse.refresh.document_parts import PARTS
 from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.examples import target_sets
@@ -19,6 +20,7 @@ from databourse.refresh.gradient_features import stored_gradients
 from databourse.refresh.influence_measuring import PoolInfluence
 from databourse.refresh.neighbour_search import stored_neighbours
 from databourse.refresh.quality_questions import stored_answers
+from databourse.refresh.step_features import stored_steps
 from databourse.refresh.token_scoring import stored_losses
 from databourse.signals.inputs import SignalInputs
 from databourse.signals.specification import Need
@@ -100,10 +102,14 @@ def snapshot_inputs(
             else None
         ),
         gradients=(
-            stored_gradients(warehouse, run, ids.models.trained, ids.models.gradients)
-            if "gradients" in needs
+            stored_gradients(warehouse, run, ids.models.gradients) if "gradients" in needs else None
+        ),
+        steps=(
+            stored_steps(warehouse, run, ids.models.steps, ids.models.rates)
+            if "steps" in needs
             else None
         ),
+        retrainings=stored_retrainings(warehouse, run, ids) if "retrainings" in needs else None,
         progress=advance,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from databourse.config import RefreshConfig, config_yaml, load_config
-from databourse.config_models import MeaningByEntailment
+from databourse.config_models import REFERENCE, MeaningByEntailment
 from databourse.encoders import check_encoder
 from databourse.errors import ConfigError
 from databourse.queries import contracts_root
@@ -16,7 +16,12 @@ from databourse.refresh.answering import check_answering
 from databourse.refresh.environment import require_pipeline
 from databourse.refresh.examples import example_sections
 from databourse.refresh.language_models import check_entailment_model, check_language_model
-from databourse.refresh.settings import configured_signals, model_work, open_configured_source
+from databourse.refresh.settings import (
+    all_needs,
+    configured_signals,
+    model_work,
+    open_configured_source,
+)
 from databourse.refresh.standing_wealth import SETTLED
 from databourse.sources import check_source
 from databourse.tokenization import check_tokenizer
@@ -88,12 +93,34 @@ def check_models(config: RefreshConfig, root: Path) -> list[Check]:
     if work.scores or work.generates or work.derives:
         found = check_language_model(own, work, device=config.compute.device, root=root)
         checks.append(Check("language model", found))
+    if work.derives:
+        check_ensembles(config)
     meaning = own.generations.meaning
     if work.generates and isinstance(meaning, MeaningByEntailment):
         checks.append(Check("entailment", check_entailment_model(meaning.model, root=root)))
     if config.ask_llm is not None and work.asks:
         checks.append(Check("ask_llm", check_answering(config.ask_llm, root=root)))
     return checks
+
+
+def check_ensembles(config: RefreshConfig) -> None:
+    """Pass if the checkpoints that signals ask for can be had.
+
+    Raises:
+        ConfigError: they are of trainings, and the language model is not trained on the pool.
+    """
+    if config.language_model.name == REFERENCE:
+        return
+    needs, ensemble = all_needs(config), config.influence.gradients.ensemble
+    wanted = [
+        *(["signal less"] if "steps" in needs else []),
+        *(["influence.gradients.ensemble"] if not ensemble.is_single else []),
+    ]
+    if wanted:
+        raise ConfigError(
+            f"{wanted[0]} needs checkpoints of a training on the pool, and language_model.name is "
+            f"{config.language_model.name!r}; use {REFERENCE!r}, or leave it out"
+        )
 
 
 def _check_weights(config: RefreshConfig, signals: Sequence[str]) -> str:

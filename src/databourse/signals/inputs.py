@@ -18,7 +18,8 @@ from databourse.targets import TargetSet
 from databourse.topics import Topics
 
 if TYPE_CHECKING:  # it loads scipy
-    from databourse.influence.pool_gradients import CheckpointGradients
+    from databourse.influence.datamodels import Retrainings
+    from databourse.influence.pool_gradients import CheckpointGradients, StepCheckpoint
 
 T = TypeVar("T")
 
@@ -75,6 +76,8 @@ class SignalInputs:
         influence_of: measures what documents at some positions take off target loss, larger is
             better; dear, so it is asked about few.
         gradients: features of gradients of documents and targets, by checkpoint.
+        steps: features of Adam's steps on documents and of gradients of targets, by checkpoint.
+        retrainings: of a proxy on random subsets of the documents, and its losses on targets.
         progress: told the number of documents done.
     """
 
@@ -94,6 +97,8 @@ class SignalInputs:
     targets: Sequence[TargetSet] | None = None
     influence_of: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
     gradients: Sequence[CheckpointGradients] | None = None
+    steps: Sequence[StepCheckpoint] | None = None
+    retrainings: Retrainings | None = None
     progress: ProgressReport = silent
 
     @property

@@ -26,6 +26,8 @@ Need = Literal[
     "targets",
     "influence_of",
     "gradients",
+    "steps",
+    "retrainings",
 ]
 """A field of `SignalInputs`."""
 Scope = Literal["document", "pool"]

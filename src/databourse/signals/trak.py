@@ -7,7 +7,8 @@ of standardised values (`mix`).
 
 Source: Park et al. 2023 (arXiv 2303.14186); over targets DsDm, Engstrom et al. 2024 (arXiv
 2401.12926). Checkpoints are the language models of the folds, each trained on the documents of the
-other folds. Output function, damping, ranks and the mean of standardised values are our choice.
+other folds, or those of an ensemble (influence.gradients.ensemble). Output function, damping, a
+kernel for each layer, ranks and the mean of standardised values are our choice.
 Cost: a forward and a backward pass per document and checkpoint, once, kept on disk; n k^2 per
 checkpoint for the kernel. Caveat: an ensemble of few small models is noisy, and values grow with
 length, which a market divides by; a first-order effect does not see that two documents say the
@@ -30,6 +31,10 @@ class TrakParameters(SignalParameters):
 
     damping: float = Field(
         default=0.1, ge=0, le=1e6, description="Of the kernel, as a share of its mean eigenvalue."
+    )
+    kernel: Literal["whole", "layers"] = Field(
+        default="whole",
+        description="One of all features, or one for each layer: two_sided projections alone.",
     )
     mix: Literal["z_scored", "plain"] = Field(
         default="z_scored", description="Mean over targets of standardised values, or of values."
@@ -54,7 +59,10 @@ def trak(parameters: TrakParameters, inputs: SignalInputs) -> SignalResult:
 
     checkpoints = required(inputs.gradients, "gradients")
     by_target = trak_by_target(
-        checkpoints, n_documents=inputs.n_documents, damping=parameters.damping
+        checkpoints,
+        n_documents=inputs.n_documents,
+        damping=parameters.damping,
+        kernel=parameters.kernel,
     )
     values = dsdm_values(
         by_target, required(inputs.tokens, "tokens"), mix=parameters.mix, per=parameters.per
