@@ -23,6 +23,7 @@ STEP_BY_STEP |= {"market_diverse", "d2_pruning", "d2_pruning_perplexity"}
 DRAWN = {each for each in SAMPLERS if each.startswith("density_")} | {"market_sampled"}
 ENDED_BY_RULES = {"quad", "quad_kmeans"}
 DRAWN |= ENDED_BY_RULES
+SETTLING = {"market_settled", "market_regression"}
 
 BY_MEASURES = ("age:bottom", "age:middle", "age:top", "z_score_sum:age,-2*height")
 every_sampler = pytest.mark.parametrize("name", [*sampler_names(), *BY_MEASURES])
@@ -40,14 +41,16 @@ def pool_of(name, n, rng, *, most=50, ties=False, value=None):
         rows = rows[rng.integers(0, min(n, 4), n)]
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     names = [f"topic-{each}" for each in rng.integers(0, 4, n)]
+    signals = {each: values().astype(np.float64) for each in ("rarity", "length")}
+    foreseen = signals["rarity"] + 0.5 * signals["length"] + 0.3 * np.cos(np.arange(n))
     inputs = {
         "embeddings": rows,
         "topics": topics_from_names(names, rows),
         "labels": np.array(names, dtype=np.object_),
         "texts": lambda: iter([[f"text {i % 7} of the pool" for i in range(n)]]),
-        "signals": {name: values().astype(np.float64) for name in ("rarity", "length")},
+        "signals": signals,
         "influence_of": lambda positions: np.sin(positions.astype(np.float64)),
-        "utilities_of": lambda positions: np.cos(positions.astype(np.float64)),
+        "utilities_of": lambda positions: foreseen[positions],
         "targets": [
             TargetSet(
                 name="task",
@@ -187,9 +190,11 @@ def test_a_drawn_set_never_costs_more_than_the_budget(name, seed, budget, ties):
 
 @every_sampler
 def test_the_same_generator_buys_the_same_and_another_one_only_if_it_is_random(name):
-    documents = pool_of(name, 200, np.random.default_rng(3))
+    # of fewer documents than they would settle these settle all, and draw nothing
+    n, budget = (4_000, 9_000) if name in SETTLING else (200, 300)
+    documents = pool_of(name, n, np.random.default_rng(3))
     picks = [
-        sample(sampler_spec(name), documents, 300, rng=np.random.default_rng(seed)).tolist()
+        sample(sampler_spec(name), documents, budget, rng=np.random.default_rng(seed)).tolist()
         for seed in (1, 1, 2)
     ]
     assert picks[0] == picks[1]

@@ -15,7 +15,7 @@ Notation: ln P_i = log price, l_i = cost of document i; see `databourse.market.c
 Source: Jha et al. 2025 (arXiv 2510.02456) for the market, in outline; the variants are controls,
 and ours. Terms are those of the product where a config says nothing: an effective share of 0.3,
 masses in proportion to size, equal opening prices. `market` takes wealth as the last settlement
-left it; `market_settled` starts from equal wealth and settles 1,000 contracts of the candidates it
+left it; `market_settled` starts from equal wealth and settles 3,000 contracts of the candidates it
 is given, drawn by its generator, so that its variance over seeds is that of learning too; of fewer
 than 10 it learns nothing. Caveat:
 one topic is not the weighted sum of z-scores, of which it has the order only where every cost is 1

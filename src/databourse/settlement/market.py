@@ -40,7 +40,7 @@ class SettlementRules:
         form: what a rank pays.
     """
 
-    n_contracts: int = 1_000
+    n_contracts: int = 3_000
     allocation: Allocation = "stratified"
     batch: int = 50
     alpha: float = 2.0
