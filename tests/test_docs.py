@@ -1,5 +1,7 @@
 """The documents: links lead somewhere, and what they must mention is there."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -43,10 +45,17 @@ def test_every_make_target_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_deployment_names_the_flow_and_its_parameters():
+def test_deployments_name_flows_and_their_parameters():
     deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
-    assert [each["entrypoint"] for each in deployments] == ["flows.refresh_pool.refresh_pool"]
-    assert list(deployments[0]["parameters"]) == ["config_path"]
+    assert [each["entrypoint"].rsplit(".", 1)[1] for each in deployments] == [
+        "refresh_pool",
+        "settle_market",
+        "compare_selectors",
+    ]
+    for each in deployments:
+        module, name = each["entrypoint"].rsplit(".", 1)
+        flow = getattr(importlib.import_module(module), name)
+        assert set(each["parameters"]) <= set(inspect.signature(flow.fn).parameters)
 
 
 def sections(model):

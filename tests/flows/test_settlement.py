@@ -115,6 +115,8 @@ def test_who_foresees_earns_and_the_next_refresh_trades_with_it(refresh, settle,
     assert second.market.weights == pytest.approx(owned)
     assert second.market.liquidity == {"shares": record["market"]["liquidity"], "by_topic": {}}
     assert second.manifest_id != first.manifest_id
+    page = (pool.parent / "manifests" / "notes" / "v000002" / "report.html").read_text()
+    assert "Wealth after each settlement" in page
 
 
 def test_the_oracle_may_measure_on_examples_that_no_signal_reads(settle, pool):

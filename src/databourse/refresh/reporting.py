@@ -24,6 +24,7 @@ from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
 from databourse.reports.sweep import sweep_section
 from databourse.reports.training import FoldTraining, LossPoint, training_section
+from databourse.reports.wealth import wealth_section
 from databourse.topics.keywords import topic_keywords
 from databourse.warehouse.store import Warehouse
 
@@ -89,6 +90,7 @@ def report_inputs(
         contracts=_contracts(stages),
         sections=(
             sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),
+            *_wealth_sections(warehouse, run, market),
             *training_sections(warehouse, run, trained),
         ),
     )
@@ -178,6 +180,15 @@ def _example_texts(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
     wanted = example_ids(document_ids, priced["price_rank"].to_numpy())
     batches = warehouse.texts_of(pa.array(sorted(wanted)), batch_documents=_EXAMPLE_BATCH)
     return {row["document_id"]: row["text"] for batch in batches for row in batch.to_pylist()}
+
+
+def _wealth_sections(
+    warehouse: Warehouse, run: RunContext, market: MarketReport
+) -> tuple[data.ExtraSection, ...]:
+    if market.settlement_id is None:
+        return ()
+    history = warehouse.rows("stg_pool__wealth", {"pool": run.pool}).to_pylist()
+    return (wealth_section(history, settlement_id=market.settlement_id),)
 
 
 def training_sections(
