@@ -39,7 +39,7 @@ def dedup(warehouse, tokenizer):
             DeduplicateConfig(**settings),
             run_id=run_id,
             root_seed=1,
-            batch_documents=10,
+            threads=1,
             advance=silent,
         )
         return exact, near, take_snapshot(warehouse, run_id=run_id)

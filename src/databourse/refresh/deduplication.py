@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 import pyarrow as pa
 
 from databourse.config import DeduplicateConfig
-from databourse.dedup.near import find_near_duplicates
 from databourse.dedup.removed_share import check_removed_shares
 from databourse.digests import digest_of_lines
 from databourse.progress import ProgressReport
 from databourse.queries import materialise, query
-from databourse.seeds import stage_rng
+from databourse.refresh.near_duplicates import find_near_duplicates
 from databourse.tokenization import Tokenizer
 from databourse.warehouse.store import Warehouse, append, insert_query
 
@@ -69,35 +67,35 @@ def drop_near_duplicates(
     *,
     run_id: str,
     root_seed: int,
-    batch_documents: int,
+    threads: int,
     advance: ProgressReport,
 ) -> tuple[int, int, int]:
     """Put documents that another one nearly repeats into the ledger, and guard every source.
 
     Returns:
-        Documents before, the documents that stay, and buckets so full that pairs may be missed.
+        Documents before, the documents that stay, and those that a limit kept from a comparison.
 
     Raises:
         DedupError: exact and near dedup together remove more of a source than allowed.
     """
     documents = warehouse.rows("stg_run__pool_documents", {"run_id": run_id})
-    dropped = full_buckets = 0
+    dropped = limited = 0
     if settings.near:
         found = find_near_duplicates(
-            _texts(warehouse, documents, batch_documents),
-            threshold=settings.near.threshold,
-            ngram=settings.near.ngram,
-            permutations=settings.near.permutations,
-            rng=stage_rng(root_seed, "near_dedup"),
-            progress=advance,
+            warehouse,
+            settings.near,
+            document_ids=documents["document_id"].combine_chunks(),
+            root_seed=root_seed,
+            threads=threads,
+            advance=advance,
         )
-        dropped, full_buckets = found.duplicates.num_rows, found.full_buckets
+        dropped, limited = found.duplicates.num_rows, found.n_limited
         _forget(warehouse, run_id, "near_dedup")
         with warehouse.transaction() as cursor:
             cursor.register("near_duplicates", found.duplicates)
             insert_query(cursor, "decisions", "mart_near_duplicates_decided", {"run_id": run_id})
     _guard_sources(warehouse, run_id, settings.max_removed_share_per_source)
-    return documents.num_rows, documents.num_rows - dropped, full_buckets
+    return documents.num_rows, documents.num_rows - dropped, limited
 
 
 def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:
@@ -125,14 +123,6 @@ def _uncounted(warehouse: Warehouse, run_id: str, tokenizer_id: str) -> tuple[in
             query("stg_run__uncounted_documents"), params={"tokenizer_id": tokenizer_id}
         ).to_arrow_table()
     return arrived, uncounted["document_id"].combine_chunks()
-
-
-def _texts(
-    warehouse: Warehouse, documents: pa.Table, batch_documents: int
-) -> Iterator[tuple[list[str], list[str]]]:
-    wanted = documents["document_id"].combine_chunks()
-    for batch in warehouse.texts_of(wanted, batch_documents=batch_documents):
-        yield batch["document_id"].to_pylist(), batch["text"].to_pylist()
 
 
 def _forget(warehouse: Warehouse, run_id: str, *stages: str) -> None:
