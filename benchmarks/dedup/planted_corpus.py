@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 NGRAM = 5
@@ -31,7 +32,7 @@ Words = npt.NDArray[np.int64]
 
 def write_corpus(folder: Path, *, n_documents: int, seed: int) -> None:
     """Write documents.parquet (document_id, text) and planted.parquet (copy_id, original_id,
-    jaccard) into a folder; ids are in a random order, which is that of the documents.
+    jaccard) into a folder; ids are random, and documents come in their order.
     """
     rng = np.random.default_rng(seed)
     vocabulary = _words(rng, _VOCABULARY)
@@ -39,60 +40,69 @@ def write_corpus(folder: Path, *, n_documents: int, seed: int) -> None:
     cumulated = np.cumsum(weights / weights.sum())
     n_exact, n_near = int(n_documents * EXACT_SHARE), int(n_documents * NEAR_SHARE)
     n_originals = n_documents - n_exact - n_near
-    copied = rng.permutation(n_originals)[: n_exact + n_near]
-    names = [f"{number:032x}" for number in rng.permutation(n_documents)]
+    copied = rng.permutation(n_originals)[: n_exact + n_near].tolist()
+    names = pa.array([f"{number:032x}" for number in rng.permutation(n_documents)])
     lengths = rng.integers(60, 141, n_originals)
-    texts: list[str] = []
-    sources: dict[int, Words] = {}
-    wanted = set(copied.tolist())
-    for first in range(0, n_originals, _BLOCK):
-        own = lengths[first : first + _BLOCK]
-        drawn = np.searchsorted(cumulated, rng.random(int(own.sum()))).astype(np.int64)
-        for place, words in enumerate(np.split(drawn, np.cumsum(own)[:-1])):
-            texts.append(_text(vocabulary[words]))
-            if first + place in wanted:
-                sources[first + place] = words
-    planted = []
-    for place, original in enumerate(copied.tolist()):
-        document = n_originals + place
-        words, jaccard = sources[original], 1.0
+    ends = np.cumsum(lengths)
+    words = np.searchsorted(cumulated, rng.random(int(ends[-1]))).astype(np.int32)
+    copies, jaccards = [], []
+    for place, original in enumerate(copied):
+        own = words[ends[original] - lengths[original] : ends[original]].astype(np.int64)
+        changed = own
         if place >= n_exact:
-            changed = _edited(words, rng.uniform(0.4, 0.98), document, rng)
-            jaccard = _jaccard(words, changed)
-            spelt = vocabulary[np.where(changed < 0, 0, changed)].astype(object)
-            for at in np.flatnonzero(changed < 0):
-                spelt[at] = f"new{-changed[at]}"
-            texts.append(_text(spelt))
-        else:
-            texts.append(texts[original])
-        planted.append((names[document], names[original], jaccard))
-    order = np.argsort(names)
+            changed = _edited(own, rng.uniform(0.4, 0.98), rng)
+        copies.append(changed)
+        jaccards.append(_jaccard(own, changed) if place >= n_exact else 1.0)
+    texts = _texts(vocabulary, words, lengths)
+    more = _texts(vocabulary, np.concatenate(copies), np.array(list(map(len, copies))))
     folder.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"document_id": names, "text": texts}).take(pa.array(order))
-    pq.write_table(table, folder / "documents.parquet", row_group_size=_BLOCK)
-    columns = dict(
-        zip(("copy_id", "original_id", "jaccard"), zip(*planted, strict=True), strict=True)
+    table = pa.table({"document_id": names, "text": pa.chunked_array([*texts, *more])})
+    pq.write_table(
+        table.sort_by("document_id"), folder / "documents.parquet", row_group_size=_BLOCK
     )
-    pq.write_table(pa.table(columns), folder / "planted.parquet")
+    planted = {
+        "copy_id": names[n_originals:],
+        "original_id": names.take(pa.array(copied)),
+        "jaccard": jaccards,
+    }
+    pq.write_table(pa.table(planted), folder / "planted.parquet")
 
 
-def _words(rng: np.random.Generator, count: int) -> npt.NDArray[np.str_]:
+def _words(rng: np.random.Generator, count: int) -> list[str]:
     words: dict[str, None] = {}
     while len(words) < count:
         words["".join(rng.choice(_LETTERS, int(rng.integers(3, 11))))] = None
-    return np.array(list(words))
+    return list(words)
 
 
-def _text(words: npt.NDArray[np.str_]) -> str:
-    sentences = [
-        " ".join(words[begin : begin + _SENTENCE_WORDS].tolist())
-        for begin in range(0, len(words), _SENTENCE_WORDS)
-    ]
-    return " ".join(f"{each[0].upper()}{each[1:]}." for each in sentences)
+def _texts(vocabulary: list[str], words: Words, lengths: Words) -> list[pa.StringArray]:
+    """Return texts in blocks; words from the size of the vocabulary on are new ones."""
+    n_known, found = len(vocabulary), []
+    plain, first, last = (
+        pa.array([spell(word) for word in vocabulary])
+        for spell in (str, str.capitalize, "{}.".format)
+    )
+    ends = np.cumsum(lengths)
+    for block in range(0, len(lengths), _BLOCK):
+        sizes = lengths[block : block + _BLOCK]
+        begin = int(ends[block] - lengths[block])
+        own = words[begin : begin + int(sizes.sum())]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        within = np.arange(len(own)) - np.repeat(starts[:-1], sizes)
+        form = np.where(within % _SENTENCE_WORDS == 0, 1, 0)
+        form[within % _SENTENCE_WORDS == _SENTENCE_WORDS - 1] = 2
+        places = np.flatnonzero(own >= n_known)
+        new = pa.array([f"new{number}" for number in own[places].tolist()], pa.string())
+        known = np.where(own >= n_known, 0, own) + form * n_known
+        known[places] = 3 * n_known + np.arange(len(places))
+        spelt = pa.concat_arrays([plain, first, last, new]).take(pa.array(known))
+        lists = pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), spelt)
+        found.append(pc.binary_join(lists, " "))
+    return found
 
 
-def _edited(words: Words, similarity: float, document: int, rng: np.random.Generator) -> Words:
-    """Return words of which some are replaced by new ones (negative), for about this Jaccard."""
+def _edited(words: Words, similarity: float, rng: np.random.Generator) -> Words:
+    """Return words of which some are replaced by new ones, for about this Jaccard."""
     shingles = len(words) - NGRAM + 1
     lost = max(1, round(shingles * (1 - similarity) / (1 + similarity)))
     at_end, scattered = lost, 0
@@ -103,8 +113,7 @@ def _edited(words: Words, similarity: float, document: int, rng: np.random.Gener
     room = (len(words) - at_end - 2 * NGRAM) // NGRAM
     if scattered:
         places += [NGRAM * (1 + int(each)) for each in rng.permutation(room)[:scattered]]
-    for number, place in enumerate(places):
-        changed[place] = -(document * 200 + number + 1)
+    changed[places] = rng.integers(_VOCABULARY, 1 << 60, len(places))  # two alike: never
     return changed
 
 

@@ -24,6 +24,8 @@ import numpy.typing as npt
 from databourse.dedup.shingles import ShingleSets
 from databourse.errors import InputError
 
+RECALL_AT_THRESHOLD = 0.99
+"""How likely a pair at the threshold is to be compared, at least, when a pool is deduplicated."""
 REVISION = 2
 """Raised when the same shingles begin to give other signatures or keys."""
 

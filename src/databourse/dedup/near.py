@@ -41,12 +41,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from databourse.dedup.characters import characters
-from databourse.dedup.minhash import Banding, HashFamily, choose_banding, draw_hash_family
+from databourse.dedup.minhash import (
+    RECALL_AT_THRESHOLD,
+    Banding,
+    HashFamily,
+    choose_banding,
+    draw_hash_family,
+)
 from databourse.dedup.shingles import ShingleSets, joined, shingle_sets, utf8_texts
 from databourse.errors import InputError
 from databourse.progress import ProgressReport, silent
 
-RECALL_AT_THRESHOLD = 0.99
 BUCKET_SURVIVORS = 256
 COMPARISONS = 256
 DUPLICATES_SCHEMA = pa.schema(

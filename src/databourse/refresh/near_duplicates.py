@@ -26,9 +26,14 @@ import pyarrow.compute as pc
 
 from databourse.config import NearDuplicates as NearSettings
 from databourse.dedup import minhash, shingles
-from databourse.dedup.minhash import Banding, HashFamily, choose_banding, draw_hash_family
-from databourse.dedup.near import (
+from databourse.dedup.minhash import (
     RECALL_AT_THRESHOLD,
+    Banding,
+    HashFamily,
+    choose_banding,
+    draw_hash_family,
+)
+from databourse.dedup.near import (
     NearDuplicates,
     Sketches,
     choose_survivors,
