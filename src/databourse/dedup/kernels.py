@@ -272,8 +272,15 @@ def sketch_texts(
     rows: int,
     keys: UInt64,
     characters: Int64,
-) -> None:
-    """Write the band keys and the characters of texts first to last - 1."""
+    kept: UInt64,
+    counts: Int64,
+) -> int:
+    """Write the band keys and the characters of texts first to last - 1.
+
+    Their shingles, repeated ones too, go into `kept` from starts[first] + first on, one text after
+    the other, unless it is empty; returns how many they are. A text has at most as many shingles
+    as bytes, or one.
+    """
     longest = 1
     for text in range(first, last):
         longest = max(longest, starts[text + 1] - starts[text])
@@ -281,12 +288,37 @@ def sketch_texts(
     shingles = np.empty(longest, np.uint64)
     halves = np.empty(longest + _AT_ONCE, np.uint32)
     signature = np.empty(len(multipliers), np.uint32)
+    total = starts[first] + first
     for text in range(first, last):
         count, characters[text] = _shingles(
             data, starts[text], starts[text + 1], flags, lower, ngram, words, shingles
         )
+        counts[text] = count
+        if len(kept):
+            kept[total : total + count] = shingles[:count]
+        total += count
         _signature(shingles, count, multipliers, increments, halves, signature)
         _band_keys(signature, rows, keys[text])
+    return total - starts[first] - first
+
+
+@_compiled
+def distinct_of(hashes: UInt64, starts: Int64, wanted: Int64, out: UInt64, counts: Int64) -> int:
+    """Write the ascending distinct hashes of some sets one after the other; return how many.
+
+    The sets are sorted where they are.
+    """
+    total = 0
+    for place in range(len(wanted)):
+        own = hashes[starts[wanted[place]] : starts[wanted[place] + 1]]
+        own.sort()
+        before = total
+        for at in range(len(own)):
+            if at == 0 or own[at] != own[at - 1]:
+                out[total] = own[at]
+                total += 1
+        counts[place] = total - before
+    return total
 
 
 @_compiled

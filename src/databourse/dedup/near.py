@@ -48,7 +48,7 @@ from databourse.dedup.minhash import (
     choose_banding,
     draw_hash_family,
 )
-from databourse.dedup.shingles import ShingleSets, joined, shingle_sets, utf8_texts
+from databourse.dedup.shingles import ShingleSets, Utf8Texts, utf8_texts
 from databourse.errors import InputError
 from databourse.progress import ProgressReport, silent
 
@@ -165,27 +165,29 @@ def find_near_duplicates(
                 f"got {len(document_ids):,} for {len(texts):,}"
             )
         ids += document_ids
-        sketches.append(
-            sketch_texts(texts, family=family, banding=banding, ngram=ngram, threads=threads)
+        sketch, shingles = sketch_and_shingle(
+            texts, family=family, banding=banding, ngram=ngram, threads=threads
         )
-        sets.append(shingle_sets(texts, ngram=ngram))
+        sketches.append(sketch)
+        sets.append(shingles)
         progress(len(texts))
     _check_distinct(ids)
     names = pa.array(ids, pa.string())
     by_id = pc.sort_indices(names).to_numpy().astype(np.int64)
-    lengths = np.concatenate([np.empty(0, np.int64), *(each.characters for each in sketches)])
-    keys = np.concatenate(
-        [np.empty((0, banding.bands), np.uint64), *(each.keys for each in sketches)]
-    )
-    company = keep_company(np.ascontiguousarray(keys[by_id].T), order_of_survival(lengths[by_id]))
-    shingles = joined(sets)
-    own = by_id[company.documents]
+    keys = np.empty((banding.bands, len(ids)), np.uint64)
+    lengths = np.empty(len(ids), np.int64)
+    place_of = np.empty(len(ids), np.int64)
+    place_of[by_id] = np.arange(len(ids))
+    begin = 0
+    for each in sketches:
+        places = place_of[begin : begin + len(each.keys)]
+        keys[:, places] = each.keys.T
+        lengths[places] = each.characters
+        begin += len(places)
+    company = keep_company(keys, order_of_survival(lengths))
+    begins, sizes, hashes = _shingles_of(by_id[company.documents], sets)
     verdicts = choose_survivors(
-        company,
-        begins=shingles.starts[own],
-        lengths=np.diff(shingles.starts)[own],
-        hashes=shingles.hashes,
-        threshold=threshold,
+        company, begins=begins, lengths=sizes, hashes=hashes, threshold=threshold
     )
     return near_duplicates(names.take(pa.array(by_id)), company, verdicts)
 
@@ -203,16 +205,54 @@ def sketch_texts(
     Raises:
         InputError: `ngram` is below 1.
     """
+    packed = utf8_texts(texts)
+    nothing = np.empty(0, np.uint64)
+    return _sketched(packed, family, banding, ngram=ngram, threads=threads, kept=nothing)[0]
+
+
+def sketch_and_shingle(
+    texts: Sequence[str] | pa.StringArray,
+    *,
+    family: HashFamily,
+    banding: Banding,
+    ngram: int,
+    threads: int = 1,
+) -> tuple[Sketches, ShingleSets]:
+    """Return the sketches of texts, and their shingles: in any order and repeated as they come.
+
+    Raises:
+        InputError: `ngram` is below 1.
+    """
+    packed = utf8_texts(texts)
+    room = np.empty(int(packed.starts[-1]) + len(packed), np.uint64)
+    sketches, counts, pieces = _sketched(
+        packed, family, banding, ngram=ngram, threads=threads, kept=room
+    )
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return sketches, ShingleSets(np.concatenate(pieces), starts)
+
+
+def _sketched(
+    packed: Utf8Texts,
+    family: HashFamily,
+    banding: Banding,
+    *,
+    ngram: int,
+    threads: int,
+    kept: Keys,
+) -> tuple[Sketches, Places, list[Keys]]:
+    """Return sketches, shingles per text, and where the shingles are if `kept` has room."""
     from databourse.dedup import kernels  # compiled
 
     if ngram < 1:
         raise InputError(f"ngram must be >= 1 word, got {ngram!r}")
-    packed, tables = utf8_texts(texts), characters()
+    tables = characters()
     keys = np.empty((len(packed), banding.bands), dtype=np.uint64)
     lengths = np.empty(len(packed), dtype=np.int64)
+    counts = np.empty(len(packed), dtype=np.int64)
 
-    def sketch(first: int, last: int) -> None:
-        kernels.sketch_texts(
+    def sketch(first: int, last: int) -> Keys:
+        total = kernels.sketch_texts(
             packed.data,
             packed.starts,
             first,
@@ -225,12 +265,37 @@ def sketch_texts(
             banding.rows,
             keys,
             lengths,
+            kept,
+            counts,
         )
+        begin = int(packed.starts[first]) + first
+        return kept[begin : begin + total]
 
     cuts = np.linspace(0, len(packed), threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(sketch, cuts[:-1], cuts[1:]))
-    return Sketches(keys, lengths)
+        pieces = list(pool.map(sketch, cuts[:-1], cuts[1:]))
+    return Sketches(keys, lengths), counts, pieces
+
+
+def _shingles_of(documents: Places, sets: Sequence[ShingleSets]) -> tuple[Places, Places, Keys]:
+    """Return where the distinct shingles of documents begin, how many they are, and all of them."""
+    from databourse.dedup import kernels  # compiled
+
+    ends = np.cumsum([len(each) for each in sets])
+    ascending = np.argsort(documents)
+    sizes = np.empty(len(documents), np.int64)
+    found: list[Keys] = [np.empty(0, np.uint64)]
+    for own, end in zip(sets, ends.tolist(), strict=True):
+        first, last = np.searchsorted(documents[ascending], [end - len(own), end])
+        wanted = documents[ascending[first:last]] - (end - len(own))
+        out = np.empty(int(np.diff(own.starts)[wanted].sum()), np.uint64)
+        counts = np.empty(len(wanted), np.int64)
+        total = kernels.distinct_of(own.hashes, own.starts, wanted, out, counts)
+        found.append(out[:total])
+        sizes[ascending[first:last]] = counts
+    begins = np.empty(len(documents), np.int64)
+    begins[ascending] = np.cumsum(sizes[ascending]) - sizes[ascending]
+    return begins, sizes, np.concatenate(found)
 
 
 def order_of_survival(lengths: Places) -> Places:
