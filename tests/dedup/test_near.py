@@ -124,7 +124,9 @@ def test_documents_in_other_scripts_are_as_long_as_python_says():
     texts = ["\u00e9t\u00e9", "\u4e2d\u6587", "\U0001d400", "", "\u0130"]
     family = draw_hash_family(16, np.random.default_rng(0))
     sketches = sketch_texts(texts, family=family, banding=Banding(4, 4), ngram=5)
-    assert sketches.characters[:4].tolist() == list(map(len, texts[:4]))
+    assert sketches.characters.tolist() == list(map(len, texts))
+    found = find(dict(zip("abcde", texts, strict=True)) | {"f": "\u0130!!", "g": "i\u0307"})
+    assert drops(found) == {"e": ("f", 1.0), "g": ("f", 1.0)}
 
 
 @pytest.mark.parametrize("limits", [{}, {"bucket_survivors": 2, "comparisons": 1}])

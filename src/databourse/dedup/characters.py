@@ -46,6 +46,7 @@ def characters() -> Characters:
         (8, r"\s+"),
         (16, rf"[{SIGNS}]+"),
         (32, r"\w+"),
+        (64, f"[{CASED_BY_CONTEXT}]"),
     ):
         for run in re.finditer(pattern, everything):
             flags[run.start() : run.end()] |= flag

@@ -29,7 +29,15 @@ Int64 = npt.NDArray[np.int64]
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
 
-WORD, SINGLE, DIGIT, SPACE, SIGN, WORD_OR_UNDERSCORE = 1, 2, 4, 8, 16, 32
+WORD, SINGLE, DIGIT, SPACE, SIGN, WORD_OR_UNDERSCORE, CASED_BY_CONTEXT = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+)
 """Flags of a character: see `databourse.dedup.characters`."""
 
 _WORD_START = np.uint64(0xCBF29CE484222325)
@@ -115,8 +123,11 @@ def _is_sign_word(data: Bytes, at: int, end: int, flags: Bytes, lower: Int32) ->
 def _words(
     data: Bytes, begin: int, end: int, flags: Bytes, lower: Int32, words: UInt64
 ) -> tuple[int, int]:
-    """Write the hashes of a text's words; return the number of words and of characters."""
-    n_words, characters = np.uint64(0), np.uint64(0)
+    """Write the hashes of a text's words; return the number of words and of characters.
+
+    The latter is -1 if the text has a character whose lower case no table can tell.
+    """
+    n_words, characters, unknown = np.uint64(0), np.uint64(0), False
     state, inside = _WORD_START, False
     at, stop = np.uint64(begin), np.uint64(end)  # unsigned: no index can count from the end
     while at < stop:
@@ -127,6 +138,7 @@ def _words(
             wide, size = _character(data, np.int64(at))
             code = np.uint64(wide)
             at += np.uint64(size)
+            unknown |= (flags[code] & CASED_BY_CONTEXT) != 0
         characters += _ONE
         code = np.uint64(lower[code])
         kind = flags[code]
@@ -144,7 +156,7 @@ def _words(
     if inside:
         words[n_words] = _mixed(state)
         n_words += _ONE
-    return np.int64(n_words), np.int64(characters)
+    return np.int64(n_words), np.int64(-1) if unknown else np.int64(characters)
 
 
 @_compiled
@@ -177,7 +189,7 @@ def _shingles(
     words: UInt64,
     shingles: UInt64,
 ) -> tuple[int, int]:
-    """Write the shingles of a text, repeated ones too; return how many, and its characters."""
+    """Write the shingles of a text, repeated ones too; return how many, and as `_words` does."""
     n_words, characters = _words(data, begin, end, flags, lower, words)
     if n_words == 0:
         shingles[0] = _wordless(data, begin, end, flags, lower)
@@ -275,7 +287,7 @@ def sketch_texts(
     kept: UInt64,
     counts: Int64,
 ) -> int:
-    """Write the band keys and the characters of texts first to last - 1.
+    """Write the band keys and the characters of texts first to last - 1, -1 as `_words` does.
 
     Their shingles, repeated ones too, go into `kept` from starts[first] + first on, one text after
     the other, unless it is empty; returns how many they are. A text has at most as many shingles
@@ -335,7 +347,8 @@ def distinct_shingles(
 ) -> int:
     """Write the ascending distinct shingles of texts first to last - 1; return how many in all.
 
-    A text has at most as many shingles as bytes, or one; `hashes` has room for both.
+    -1 if `_words` says so of any text. A text has at most as many shingles as bytes, or one;
+    `hashes` has room for both.
     """
     longest = 1
     for text in range(first, last):
@@ -344,9 +357,11 @@ def distinct_shingles(
     shingles = np.empty(longest, np.uint64)
     total = 0
     for text in range(first, last):
-        count, _ = _shingles(
+        count, characters = _shingles(
             data, starts[text], starts[text + 1], flags, lower, ngram, words, shingles
         )
+        if characters < 0:
+            return -1
         own = shingles[:count]
         own.sort()
         before = total

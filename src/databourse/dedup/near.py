@@ -30,7 +30,6 @@ survivor of their buckets are counted.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ from databourse.dedup.minhash import (
     choose_banding,
     draw_hash_family,
 )
-from databourse.dedup.shingles import ShingleSets, Utf8Texts, utf8_texts
+from databourse.dedup.shingles import ShingleSets, Utf8Texts, lower_cased, utf8_texts
 from databourse.errors import InputError
 from databourse.progress import ProgressReport, silent
 
@@ -130,7 +129,7 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    batches: Iterable[tuple[Sequence[str], Sequence[str]]],
+    batches: Iterable[tuple[Sequence[str] | pa.StringArray, Sequence[str] | pa.StringArray]],
     *,
     threshold: float,
     rng: np.random.Generator,
@@ -155,7 +154,7 @@ def find_near_duplicates(
     """
     family = draw_hash_family(permutations, rng)
     banding = choose_banding(threshold, permutations=permutations, recall=RECALL_AT_THRESHOLD)
-    ids: list[str] = []
+    ids = [pa.array([], pa.string())]
     sketches: list[Sketches] = []
     sets: list[ShingleSets] = []
     for document_ids, texts in batches:
@@ -164,20 +163,20 @@ def find_near_duplicates(
                 "there must be one document_id per text, "
                 f"got {len(document_ids):,} for {len(texts):,}"
             )
-        ids += document_ids
+        ids.append(pa.array(document_ids, pa.string()))
         sketch, shingles = sketch_and_shingle(
             texts, family=family, banding=banding, ngram=ngram, threads=threads
         )
         sketches.append(sketch)
         sets.append(shingles)
         progress(len(texts))
-    _check_distinct(ids)
-    names = pa.array(ids, pa.string())
+    names = pa.concat_arrays(ids)
+    _check_distinct(names)
     by_id = pc.sort_indices(names).to_numpy().astype(np.int64)
-    keys = np.empty((banding.bands, len(ids)), np.uint64)
-    lengths = np.empty(len(ids), np.int64)
-    place_of = np.empty(len(ids), np.int64)
-    place_of[by_id] = np.arange(len(ids))
+    keys = np.empty((banding.bands, len(names)), np.uint64)
+    lengths = np.empty(len(names), np.int64)
+    place_of = np.empty(len(names), np.int64)
+    place_of[by_id] = np.arange(len(names))
     begin = 0
     for each in sketches:
         places = place_of[begin : begin + len(each.keys)]
@@ -205,9 +204,14 @@ def sketch_texts(
     Raises:
         InputError: `ngram` is below 1.
     """
-    packed = utf8_texts(texts)
     nothing = np.empty(0, np.uint64)
-    return _sketched(packed, family, banding, ngram=ngram, threads=threads, kept=nothing)[0]
+    packed = utf8_texts(texts)
+    found = _sketched(packed, family, banding, ngram=ngram, threads=threads, kept=nothing)[0]
+    if (found.characters >= 0).all():
+        return found
+    lower = utf8_texts(lower_cased(texts))
+    keys = _sketched(lower, family, banding, ngram=ngram, threads=threads, kept=nothing)[0].keys
+    return Sketches(keys, _characters_of(texts))
 
 
 def sketch_and_shingle(
@@ -228,8 +232,18 @@ def sketch_and_shingle(
     sketches, counts, pieces = _sketched(
         packed, family, banding, ngram=ngram, threads=threads, kept=room
     )
+    if (sketches.characters < 0).any():
+        again, shingles = sketch_and_shingle(
+            lower_cased(texts), family=family, banding=banding, ngram=ngram, threads=threads
+        )
+        return Sketches(again.keys, _characters_of(texts)), shingles
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return sketches, ShingleSets(np.concatenate(pieces), starts)
+
+
+def _characters_of(texts: Sequence[str] | pa.StringArray) -> Places:
+    plain = texts.to_pylist() if isinstance(texts, pa.StringArray) else texts
+    return np.fromiter(map(len, plain), np.int64, len(plain))
 
 
 def _sketched(
@@ -421,10 +435,11 @@ def near_duplicates(
     return NearDuplicates(table, len(document_ids), verdicts.n_limited)
 
 
-def _check_distinct(document_ids: Sequence[str]) -> None:
-    if len(set(document_ids)) == len(document_ids):
+def _check_distinct(document_ids: pa.StringArray) -> None:
+    if len(document_ids.unique()) == len(document_ids):
         return
-    repeated = [each for each, count in Counter(document_ids).items() if count > 1]
+    counts = document_ids.value_counts()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     raise InputError(
         f"document_ids must be distinct, {len(repeated):,} come more than once, "
         f"for example {min(repeated)}; drop exact duplicates first"

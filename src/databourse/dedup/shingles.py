@@ -26,14 +26,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from databourse.dedup.characters import CASED_BY_CONTEXT, SIGNS, SINGLES, characters
+from databourse.dedup.characters import SIGNS, SINGLES, characters
 from databourse.errors import InputError
 
 REVISION = 2
 """Raised when the same texts begin to give other shingles."""
 
 _WORD = re.compile(rf"[{SINGLES}]|[^\W_{SINGLES}]+|[{SIGNS}](?=\s*(?:\d|[^\W\d_]\b))")
-_NEEDS_PYTHON = tuple(letter.encode() for letter in CASED_BY_CONTEXT)
 _WORDS_REMEMBERED = 1 << 20  # about 100 MB; forgetting changes nothing, hashes are pure
 
 
@@ -90,27 +89,22 @@ class Utf8Texts:
 
 
 def utf8_texts(texts: Sequence[str] | pa.StringArray) -> Utf8Texts:
-    """Return the bytes of texts for compiled code; those of Arrow are not copied.
-
-    The lower case of two characters cannot be looked up, so where one of them occurs, all texts are
-    lower-cased here.
-    """
+    """Return the bytes of texts for compiled code; those of Arrow are not copied."""
     if isinstance(texts, pa.StringArray):
         _, offsets, content = texts.buffers()
         starts = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
-        data = np.frombuffer(content or b"", np.uint8)[: starts[-1]]
-        found = Utf8Texts(data, starts.astype(np.int64))
-        if not any(each in memoryview(data).tobytes() for each in _NEEDS_PYTHON):
-            return found
-        texts = texts.to_pylist()
+        data = np.frombuffer(content or b"", np.uint8)[starts[0] : starts[-1]]
+        return Utf8Texts(data, starts.astype(np.int64) - int(starts[0]))
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    joined = b"".join(encoded)
-    if any(each in joined for each in _NEEDS_PYTHON):
-        encoded = [text.lower().encode("utf-8", "surrogatepass") for text in texts]
-        joined = b"".join(encoded)
     starts = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(each) for each in encoded], out=starts[1:])
-    return Utf8Texts(np.frombuffer(joined, np.uint8), starts)
+    return Utf8Texts(np.frombuffer(b"".join(encoded), np.uint8), starts)
+
+
+def lower_cased(texts: Sequence[str] | pa.StringArray) -> list[str]:
+    """Return texts in Python's lower case, for those that compiled code cannot lower-case."""
+    plain = texts.to_pylist() if isinstance(texts, pa.StringArray) else texts
+    return [text.lower() for text in plain]
 
 
 def shingle_sets(texts: Sequence[str] | pa.StringArray, *, ngram: int) -> ShingleSets:
@@ -142,6 +136,8 @@ def shingle_sets(texts: Sequence[str] | pa.StringArray, *, ngram: int) -> Shingl
         hashes,
         counts,
     )
+    if total < 0:
+        return shingle_sets(lower_cased(texts), ngram=ngram)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return ShingleSets(hashes[:total].copy(), starts)
 
