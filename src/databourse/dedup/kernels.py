@@ -1,3 +1,5 @@
+# mypy: disable-error-code="arg-type, assignment, no-any-return, return-value"
+# (numba has one signed integer, where Python and numpy have two types; ndarray rows are Any)
 # ruff: noqa: PLR0912, PLR0915, PLR0917 - compiled code has no keywords, and its calls are not free
 """The compiled loops of near dedup (numba): from UTF-8 bytes to shingles, signatures, survivors.
 
