@@ -426,10 +426,10 @@ def _dedup(result: dict[str, Any]) -> str:
         f"## Dedup: {result['n_documents']:,} documents of about 100 words\n\n"
         "Generated words; 5 % repeat a document, 15 % nearly repeat one at a Jaccard of word "
         "5-grams from 0.4\nto 0.98. From a Parquet file to pairs of ids, a whole process each, "
-        "imports included, one thread, 128\npermutations; the product verifies from 0.8, in 21 "
-        "bands of 6, libraries and tools do not verify, in 16\nbands of 8. Recall is by the "
-        "Jaccard from which a planted pair's tenth begins; below 0.8 nothing should be\nfound. Dropped documents are "
-        f"held against their keeper by sets. {_made_by(result, 'rounds')}\n\n"
+        "imports included, one thread, 128\npermutations. The product verifies from 0.8, in 21 "
+        "bands of 6; the others do not verify, in 16 bands of 8.\nRecall is by the Jaccard from "
+        "which a planted pair's tenth begins; below 0.8 nothing should be found.\nDropped "
+        f"documents are held against their keeper by sets. {_made_by(result, 'rounds')}\n\n"
         + _table(
             [
                 "by",
