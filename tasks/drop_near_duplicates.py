@@ -13,15 +13,15 @@ def drop_near_duplicates(run: RunContext) -> StageReport:
     """Find near duplicates, one row of `decisions` each; refuse to gut a source."""
 
     def work(advance: ProgressReport) -> StageReport:
-        documents, kept, full_buckets = drop(
+        documents, kept, limited = drop(
             run.open_warehouse(),
             run.config.deduplicate,
             run_id=run.run_id,
             root_seed=run.config.seed,
-            batch_documents=run.config.compute.batch_documents,
+            threads=run.config.compute.threads,
             advance=advance,
         )
-        note = f"{full_buckets} full buckets: pairs may be missed" if full_buckets else ""
+        note = f"{limited:,} documents not compared with all alike" if limited else ""
         return StageReport("drop near duplicates", documents, kept, note)
 
     return timed_stage("drop near duplicates", work)

@@ -62,6 +62,12 @@ class DeduplicateConfig(Section):
         le=1,
         description="A source that loses more than this share stops the run.",
     )
+    max_removed_share_per_label: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="A label that loses more than this share stops the run. null: any share.",
+    )
 
 
 class TopicsConfig(Section):

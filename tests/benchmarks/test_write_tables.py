@@ -240,6 +240,37 @@ def test_dsir_shows_agreement_and_speed_beside_its_library(write_tables):
     assert "7,400 documents of AG News, 200 targets" in page
 
 
+def test_dedup_shows_speed_recall_and_wrong_merges_and_the_second_day(write_tables):
+    found = {
+        "kind": "library",
+        "documents_per_cpu_second": spread(9000.0),
+        "times_slower": spread(5.5),
+        "peak_bytes": spread(1.5e9),
+        "dropped": 12_345,
+        "recall": {"0.7": 0.6, "0.8": 0.9, "at least 0.8": 0.95},
+        "below_half": 3,
+        "below_threshold": 21,
+    }
+    day = {"cpu_seconds": 4.25, "wall_seconds": 5.5, "peak_bytes": 3e8, "dropped": 99}
+    result = {
+        "kind": "dedup",
+        "n_documents": 20_000,
+        "rounds": 3,
+        "versions": {"numba": "9.9"},
+        "candidates": {"rensa": found},
+        "warehouse": {"second day": day},
+        "missing": {"other": "other cannot be installed"},
+        "command": "python -m dedup",
+    }
+    page = write_tables.page([result])
+    assert (
+        "| rensa | library | 9e+03 | 5.5 | 1.5e+03 | 12,345 "
+        "|  |  | 0.6 | 0.9 |  |  | 0.95 | 3 | 21 |"
+    ) in page
+    assert "| second day | 4.25 | 5.5 | 300 | 99 |" in page
+    assert "| `other` | other cannot be installed |" in page
+
+
 def test_a_package_shows_how_far_it_agrees_and_one_that_is_missing_why(write_tables):
     page = write_tables.page([facility_location()])
     assert (

@@ -2,17 +2,19 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from databourse.dedup.minhash import Banding, draw_hash_family
 from databourse.dedup.near import (
-    Sketches,
+    choose_survivors,
     find_near_duplicates,
-    joined,
+    keep_company,
     near_duplicates,
-    sketch_documents,
+    order_of_survival,
+    sketch_texts,
 )
-from databourse.dedup.shingles import ShingleSets, words_of
+from databourse.dedup.shingles import words_of
 from databourse.errors import InputError
 
 THRESHOLD = 0.8
@@ -104,37 +106,59 @@ def test_the_result_does_not_depend_on_order_batches_or_shards(edited):  # DD-4
     assert expected["document_id"].to_pylist() == sorted(expected["document_id"].to_pylist())
 
 
-def test_sketches_of_shards_join_in_any_order(edited):
-    family = draw_hash_family(128, np.random.default_rng(0))
-    ids = sorted(edited)
-    shards = [
-        sketch_documents(
-            part, [edited[each] for each in part], family=family, banding=Banding(21, 6), ngram=5
-        )
-        for part in (ids[200:], ids[:50], ids[50:200])
-    ]
-    found = near_duplicates(joined(shards, bands=21), threshold=THRESHOLD)
-    assert found.duplicates.equals(find(edited).duplicates)
+def test_sketches_do_not_depend_on_threads_or_company(edited):
+    family, banding = draw_hash_family(128, np.random.default_rng(0)), Banding(21, 6)
+    texts = list(edited.values())
+    whole = sketch_texts(texts, family=family, banding=banding, ngram=5)
+    for threads in (2, 4, 7):
+        shared = sketch_texts(texts, family=family, banding=banding, ngram=5, threads=threads)
+        np.testing.assert_array_equal(shared.keys, whole.keys)
+        np.testing.assert_array_equal(shared.characters, whole.characters)
+    for place in (0, 17, len(texts) - 1):
+        alone = sketch_texts(texts[place : place + 1], family=family, banding=banding, ngram=5)
+        assert alone.keys.tolist() == whole.keys[place : place + 1].tolist()
+        assert alone.characters.tolist() == [len(texts[place])]
 
 
-@pytest.mark.parametrize("limits", [{}, {"bucket_documents": 2, "comparisons": 1}])
+def test_documents_in_other_scripts_are_as_long_as_python_says():
+    texts = ["\u00e9t\u00e9", "\u4e2d\u6587", "\U0001d400", "", "\u0130"]
+    family = draw_hash_family(16, np.random.default_rng(0))
+    sketches = sketch_texts(texts, family=family, banding=Banding(4, 4), ngram=5)
+    assert sketches.characters.tolist() == list(map(len, texts))
+    found = find(dict(zip("abcde", texts, strict=True)) | {"f": "\u0130!!", "g": "i\u0307"})
+    assert drops(found) == {"e": ("f", 1.0), "g": ("f", 1.0)}
+
+
+@pytest.mark.parametrize("limits", [{}, {"bucket_survivors": 2, "comparisons": 1}])
 def test_a_second_run_over_the_survivors_drops_nothing(edited, limits):  # DD-5
-    family = draw_hash_family(128, np.random.default_rng(0))
-
     def run(documents):
-        sketch = sketch_documents(
-            list(documents),
-            list(documents.values()),
-            family=family,
-            banding=Banding(21, 6),
-            ngram=2,
-        )
-        return near_duplicates(sketch, threshold=0.4, **limits)
+        return {own for own, _ in dropped_by_hand(documents, threshold=0.4, ngram=2, **limits)[0]}
 
-    first = run(edited)
-    gone = set(first.duplicates["document_id"].to_pylist())
+    gone = run(edited)
     assert gone
-    assert run({k: v for k, v in edited.items() if k not in gone}).duplicates.num_rows == 0
+    assert run({k: v for k, v in edited.items() if k not in gone}) == set()
+
+
+def dropped_by_hand(documents, *, threshold, ngram=5, **limits):
+    """Return (dropped, representative) pairs and the verdicts, the limits being the caller's."""
+    from databourse.dedup.shingles import shingle_sets
+
+    ids = sorted(documents)
+    texts = [documents[each] for each in ids]
+    family = draw_hash_family(128, np.random.default_rng(0))
+    sketches = sketch_texts(texts, family=family, banding=Banding(21, 6), ngram=ngram)
+    company = keep_company(sketches.keys.T, order_of_survival(sketches.characters))
+    sets = shingle_sets(texts, ngram=ngram)
+    verdicts = choose_survivors(
+        company,
+        begins=sets.starts[company.documents],
+        lengths=np.diff(sets.starts)[company.documents],
+        hashes=sets.hashes,
+        threshold=threshold,
+        **limits,
+    )
+    found = near_duplicates(pa.array(ids), company, verdicts).duplicates.to_pylist()
+    return [(row["document_id"], row["representative_id"]) for row in found], verdicts
 
 
 def test_the_longest_then_the_smallest_id_survives():
@@ -212,63 +236,86 @@ def test_sums_that_differ_in_one_sign_stay_apart():
     assert drops(find({"a": "What is 3 + 4 ?", "b": "What is 3 - 4 ?"})) == {}
 
 
-def test_a_full_bucket_is_counted_and_loses_only_recall():
+def test_a_document_kept_from_others_by_a_limit_is_counted():
     template = "the very same long words stand at the head of all pages on our site and then comes "
     documents = {f"{i:03d}": template + f"page{i}" for i in range(60)}
-    ids, texts = list(documents), list(documents.values())
-    family = draw_hash_family(128, np.random.default_rng(0))
-    sketch = sketch_documents(ids, texts, family=family, banding=Banding(21, 6), ngram=5)
-    assert near_duplicates(sketch, threshold=0.99).full_buckets == 0
-    limited = near_duplicates(sketch, threshold=0.99, bucket_documents=10)
-    assert limited.full_buckets > 0
-    assert near_duplicates(sketch, threshold=0.8, bucket_documents=1).duplicates.num_rows == 59
+    _, verdicts = dropped_by_hand(documents, threshold=0.99)
+    assert (verdicts.n_limited, verdicts.n_comparisons) == (0, 60 * 59 // 2)
+    _, verdicts = dropped_by_hand(documents, threshold=0.99, bucket_survivors=10)
+    assert 40 < verdicts.n_limited < 60
+    _, verdicts = dropped_by_hand(documents, threshold=0.99, comparisons=10)
+    assert (verdicts.n_limited, verdicts.n_comparisons) == (49, 55 + 49 * 10)
+    dropped, verdicts = dropped_by_hand(documents, threshold=0.8, bucket_survivors=1)
+    assert (len(dropped), verdicts.n_limited) == (59, 0)
 
 
-def sketched(*documents):
-    """Sketches written out: (document_id, characters, keys of the bands, shingles) each."""
-    ids, characters, keys, shingles = zip(*documents, strict=True)
-    sets = ShingleSets(
-        np.array([each for own in shingles for each in own], dtype=np.uint64),
-        np.cumsum([0, *map(len, shingles)]),
+def decided(*documents, threshold=THRESHOLD, **limits):
+    """Verdicts over sketches written out in order of survival: (id, keys of bands, shingles)."""
+    ids, keys, shingles = zip(*documents, strict=True)
+    company = keep_company(np.array(keys, dtype=np.uint64).T, np.arange(len(ids)))
+    own = company.documents.tolist()
+    lengths = np.array([len(shingles[each]) for each in own], dtype=np.int64)
+    verdicts = choose_survivors(
+        company,
+        begins=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        hashes=np.array([each for place in own for each in shingles[place]], dtype=np.uint64),
+        threshold=threshold,
+        **limits,
     )
-    return Sketches(list(ids), np.array(characters), np.array(keys, dtype=np.uint64), sets)
+    return {
+        ids[own[member]]: (ids[own[standing]], verdicts.similarities[member])
+        for member, standing in enumerate(verdicts.representatives.tolist())
+        if standing >= 0
+    }, verdicts.n_limited
 
 
-def test_a_bucket_remembers_its_first_survivors_only():
-    sketches = sketched(("a", 9, [1], [1, 2]), ("b", 8, [1], [3, 4]), ("c", 7, [1], [3, 4]))
-    limited = near_duplicates(sketches, threshold=THRESHOLD, bucket_documents=1)
-    assert (drops(limited), limited.full_buckets) == ({}, 1)
-    roomy = near_duplicates(sketches, threshold=THRESHOLD, bucket_documents=3)
-    assert (drops(roomy), roomy.full_buckets) == ({"c": ("b", 1.0)}, 0)
+def test_a_bucket_remembers_its_last_survivors_only():
+    documents = ("a", [1], [3, 4]), ("b", [1], [1, 2]), ("c", [1], [3, 4]), ("d", [1], [1, 2])
+    assert decided(*documents, bucket_survivors=2) == ({"c": ("a", 1.0), "d": ("b", 1.0)}, 0)
+    # the bucket knows b alone when c comes, and c alone, which then survives, when d comes
+    assert decided(*documents, bucket_survivors=1) == ({}, 2)
 
 
 def test_a_document_is_compared_first_with_those_that_share_most_bands():
-    sketches = sketched(
-        ("a", 9, [3, 2], [1, 2]), ("b", 8, [3, 4], [3, 4]), ("c", 7, [3, 4], [3, 4])
-    )
-    assert drops(near_duplicates(sketches, threshold=THRESHOLD, comparisons=1)) == (
-        {"c": ("b", 1.0)}
-    )
+    documents = ("a", [3, 4], [3, 4]), ("b", [3, 2], [1, 2]), ("c", [3, 4], [3, 4])
+    assert decided(*documents, comparisons=1) == ({"c": ("a", 1.0)}, 1)
 
 
-def test_a_document_is_compared_with_no_more_survivors_than_allowed():
-    sketches = sketched(
-        ("a", 9, [3, 4], [1, 2]), ("b", 8, [3, 5], [3, 4]), ("c", 7, [3, 4], [3, 4])
-    )
-    assert drops(near_duplicates(sketches, threshold=THRESHOLD, comparisons=1)) == {}
-    found = near_duplicates(sketches, threshold=THRESHOLD, comparisons=2)
-    assert drops(found) == {"c": ("b", 1.0)}
+def test_of_survivors_that_share_as_many_bands_the_last_is_compared_first():
+    documents = ("a", [3, 4], [3, 4]), ("b", [3, 5], [1, 2]), ("c", [3, 6], [1, 2])
+    assert decided(*documents, comparisons=1) == ({"c": ("b", 1.0)}, 1)
+    assert decided(*documents[::2], ("d", [3, 7], [3, 4]), comparisons=1)[0] == {}
+    assert decided(*documents[::2], ("d", [3, 7], [3, 4]), comparisons=2)[0] == {"d": ("a", 1.0)}
 
 
 def test_a_set_inside_another_merges_when_their_sizes_just_allow_it():
-    sketches = sketched(("a", 9, [1], [1, 2, 3, 4, 5]), ("b", 8, [1], [1, 2, 3, 4]))
-    assert drops(near_duplicates(sketches, threshold=0.8)) == {"b": ("a", 0.8)}
-    assert drops(near_duplicates(sketches, threshold=0.800001)) == {}
+    documents = ("a", [1], [1, 2, 3, 4, 5]), ("b", [1], [1, 2, 3, 4])
+    assert decided(*documents, threshold=0.8)[0] == {"b": ("a", 0.8)}
+    assert decided(*documents, threshold=0.800001)[0] == {}
 
 
 def test_an_equal_key_in_another_band_makes_no_candidate():
-    sketches = sketched(("a", 9, [1, 2], [1, 2]), ("b", 8, [2, 1], [1, 2]))
-    assert drops(near_duplicates(sketches, threshold=THRESHOLD)) == {}
+    assert decided(("a", [1, 2], [1, 2]), ("b", [2, 1], [1, 2])) == ({}, 0)
+
+
+def test_keys_that_the_filter_mistakes_for_repeated_ones_make_no_company():
+    keys = np.array([[5, 5 + 2**40, 9, 9, 5 + 2**41]], dtype=np.uint64)  # equal in their low bits
+    company = keep_company(keys, np.arange(5)[::-1])
+    assert company.documents.tolist() == [3, 2]
+    assert (company.buckets.tolist(), company.sizes.tolist()) == ([[0], [0]], [2])
+
+
+def test_buckets_may_be_written_into_an_array_of_the_caller():
+    keys = np.random.default_rng(0).integers(0, 300, (6, 400), dtype=np.uint64)
+    own = keep_company(keys, np.arange(400))
+    other = keep_company(keys, np.arange(400), scratch=np.full((6, 400), 7, np.int32))
+    assert own.buckets.tolist() == other.buckets.tolist()
+    want = [[(keys[band] == key).sum() > 1 for band, key in enumerate(row)] for row in keys.T]
+    places = {place: row for row, place in enumerate(own.documents.tolist())}
+    for place, shared in enumerate(want):
+        row = own.buckets[places[place]] >= 0 if place in places else [False] * 6
+        assert list(row) == shared
 
 
 def test_no_documents_have_no_duplicates():
@@ -292,6 +339,12 @@ def test_a_document_that_comes_twice_is_refused():
 def test_ids_and_texts_must_pair_up():
     with pytest.raises(InputError, match="got 1 for 2"):
         find_near_duplicates([(["a"], ["x", "y"])], threshold=0.8, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("limit", [{"bucket_survivors": 0}, {"comparisons": 0}])
+def test_limits_below_one_are_refused(limit):
+    with pytest.raises(InputError):
+        decided(("a", [1], [1]), ("b", [1], [1]), **limit)
 
 
 @pytest.mark.parametrize("choice", [{"threshold": 0.0}, {"permutations": 0}, {"ngram": 0}])

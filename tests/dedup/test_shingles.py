@@ -3,14 +3,17 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from databourse.dedup.shingles import (
-    WordHashes,
     jaccard,
+    joined,
     mixed,
     shingle_sets,
-    similarities_to,
+    utf8_texts,
     words_of,
 )
 from databourse.errors import InputError
@@ -58,11 +61,63 @@ def test_sizes_and_overlaps_equal_those_of_sets_of_tuples(ngram):
     texts += ["", "!!!", "???", "?? ?", "a", "a b"]
     sets, expected = shingle_sets(texts, ngram=ngram), [windows(text, ngram) for text in texts]
     assert np.diff(sets.starts).tolist() == [len(each) for each in expected]
-    everyone = np.arange(len(texts))
-    for i in everyone:
+    for i in range(len(texts)):
         want = [set_jaccard(expected[i], other) for other in expected]
-        assert similarities_to(sets, i, everyone).tolist() == want
-        assert [jaccard(sets.of(i), sets.of(j)) for j in everyone] == want
+        assert [jaccard(sets.of(i), sets.of(j)) for j in range(len(texts))] == want
+
+
+# Words and what parts them; letters whose lower case is another character, two, or depends on what
+# follows; digits and spaces of other scripts; ideographs; characters of one to four bytes; half a
+# surrogate pair, which only Python strings can hold.
+ALPHABET = "ab Z9_-+=*/\u00d7 3x"
+ALPHABET += (
+    "\t\u00c9\u00e9\u0130\u03a3\u03c3\u03c2\u4e2d\u30ab\u30fb \u3000\u0660\u00aa\u00b2\u212aK"
+)
+ALPHABET += "\U0001d400\U00010400\u0345\ud800"
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(st.text(ALPHABET, max_size=24), max_size=12), ngram=st.integers(1, 4))
+def test_compiled_shingles_are_equal_where_those_of_python_are(texts, ngram):
+    sets, expected = shingle_sets(texts, ngram=ngram), [windows(text, ngram) for text in texts]
+    for i, own in enumerate(expected):
+        for j, other in enumerate(expected):
+            assert np.intersect1d(sets.of(i), sets.of(j)).size == len(own & other)
+        assert len(sets.of(i)) == len(own)
+
+
+def test_the_lower_case_of_a_character_is_in_lower_case():
+    # so a text that Python lower-cased is left as it is by the table
+    everything = "".join(map(chr, range(0x110000)))
+    assert everything.lower().lower() == everything.lower()
+
+
+def test_texts_of_arrow_and_of_python_have_the_same_shingles():
+    texts = [
+        "Ein \u00c9t\u00e9 in f\u00fcnf W\u00f6rtern",
+        "",
+        "a b c d e f",
+        "\u039f\u0394\u039f\u03a3 x",
+    ]
+    for part in (texts, texts[:3], texts[1:]):
+        column = pa.array(texts)[texts.index(part[0]) :][: len(part)]
+        assert shingle_sets(column, ngram=2).hashes.tolist() == (
+            shingle_sets(part, ngram=2).hashes.tolist()
+        )
+
+
+def test_bytes_of_arrow_are_not_copied():
+    column = pa.array(["one", "two"])
+    assert utf8_texts(column).data.ctypes.data == column.buffers()[2].address
+
+
+def test_joined_sets_are_those_of_all_texts_together():
+    texts = ["one two three", "four", "five six"]
+    whole = shingle_sets(texts, ngram=2)
+    parts = joined([shingle_sets(texts[:1], ngram=2), shingle_sets(texts[1:], ngram=2)])
+    assert parts.hashes.tolist() == whole.hashes.tolist()
+    assert parts.starts.tolist() == whole.starts.tolist()
+    assert len(joined([])) == 0
 
 
 def test_a_text_without_words_is_compared_as_it_stands():
@@ -74,7 +129,7 @@ def test_a_text_without_words_is_compared_as_it_stands():
 
 def test_shingles_of_a_text_do_not_depend_on_its_company():
     texts = ["one two three four five six", "short", "a b c d e f g h a b c d e", "", "é à"]
-    together = shingle_sets(texts, ngram=5, word_hashes=WordHashes())
+    together = shingle_sets(texts, ngram=5)
     for i, text in enumerate(texts):
         alone = shingle_sets([text], ngram=5)
         np.testing.assert_array_equal(together.of(i), alone.hashes)

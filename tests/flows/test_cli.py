@@ -76,6 +76,8 @@ def test_the_config_that_init_writes_is_valid_once_there_is_data(databourse, tmp
 
     assert checked.returncode == 0, checked.stderr
     assert "my_source: data/a.jsonl" in checked.stdout
+    assert "21 bands of 6 compare a pair with probability 0.4: 0.083" in checked.stdout
+    assert "0.8: 0.998" in checked.stdout
     assert "length_bias: 1.0" in checked.stdout
     one_line_error(databourse("init", tmp_path / "pool"), 2)
 

@@ -39,7 +39,7 @@ def dedup(warehouse, tokenizer):
             DeduplicateConfig(**settings),
             run_id=run_id,
             root_seed=1,
-            batch_documents=10,
+            threads=1,
             advance=silent,
         )
         return exact, near, take_snapshot(warehouse, run_id=run_id)
@@ -140,5 +140,20 @@ def test_documents_without_a_token_are_dropped_with_that_reason(ingest, dedup, q
 
 def test_a_source_that_loses_too_much_stops_the_run(ingest, dedup):
     ingest([{"text": "same"}] * 3 + [{"text": "other"}])
-    with pytest.raises(DedupError, match=r"2 of 4 arrivals .* 'rows'"):
+    with pytest.raises(DedupError, match=r"2 of 4 arrivals .* source 'rows'.*\(2: 'same'\)"):
         dedup(near=False, max_removed_share_per_source=0.4)
+
+
+def test_a_label_that_loses_too_much_stops_the_run(ingest, dedup):
+    ingest(
+        [{"text": LONG, "label": "a"}, {"text": "b", "label": "b"}, {"text": "c", "label": "b"}]
+        + [{"text": LONG + " " + end, "label": "rare"} for end in ("x", "y y")]
+        + [{"text": f"kept {number}"} for number in range(5)]
+    )
+    longest = document_id(LONG + " y y")
+    assert dedup(max_removed_share_per_label=1.0)[1] == (10, 8, 0)
+    with pytest.raises(
+        DedupError,
+        match=rf"1 of 1 arrivals \(100.0%\) of label 'a'; .*{longest} \(1: 'word0 word1 ",
+    ):
+        dedup(max_removed_share_per_label=0.5)

@@ -1,66 +1,102 @@
-"""The guard against a dedup that eats a source: a wrong threshold, or a source of boilerplate."""
+"""The guard against a dedup that eats a source or a label: a wrong threshold, or boilerplate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from databourse.errors import DedupError, InputError
 
 _GROUPS_SHOWN = 3
+_EXCERPT_CHARACTERS = 60
+
+Part = Literal["source", "label"]
 
 
-def check_removed_shares(
-    removed: Mapping[str, int],
-    arrivals: Mapping[str, int],
-    *,
-    allowed_share: float,
-    largest_groups: Mapping[str, Sequence[tuple[str, int]]] | None = None,
-) -> None:
-    """Pass if no source loses more than the allowed share of its arrivals; else stop and name it.
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """The arrivals of one part of the pool that one document stands for.
+
+    Attributes:
+        representative_id: the document.
+        dropped: arrivals dropped for it.
+        text: of the document, or its beginning.
+    """
+
+    representative_id: str
+    dropped: int
+    text: str = ""
+
+
+def over_allowed_share(
+    removed: Mapping[str, int], arrivals: Mapping[str, int], *, allowed_share: float
+) -> list[str]:
+    """Return the parts that lose more than the allowed share of their arrivals, the worst first.
 
     Args:
-        removed: source -> arrivals dropped as duplicates; a source that lost none may be absent.
-        arrivals: source -> arrivals that came in, > 0.
-        allowed_share: in (0, 1]; a source that loses exactly this share passes.
-        largest_groups: source -> (representative_id, number of its arrivals dropped for that one),
-            in any order; the largest are shown.
+        removed: source or label -> arrivals dropped as duplicates; one that lost none may be
+            absent.
+        arrivals: source or label -> arrivals that came in, > 0.
+        allowed_share: in (0, 1]; a part that loses exactly this share is not over it.
+
+    Returns:
+        Names by share lost, the largest first; ties by name.
 
     Raises:
-        DedupError: names the source with the largest share among those over the limit (ties by
-            name), how many others are over it, and the largest groups.
         InputError: a share cannot be formed, or `allowed_share` is outside (0, 1].
     """
     if not 0 < allowed_share <= 1:
         raise InputError(f"allowed_share must be in (0, 1], got {allowed_share!r}")
-    for source, dropped in removed.items():
-        if not 0 <= dropped <= arrivals.get(source, 0):
+    for part, dropped in removed.items():
+        if not 0 <= dropped <= arrivals.get(part, 0):
             raise InputError(
-                f"source {source!r}: removed must be between 0 and its arrivals, "
-                f"got {dropped:,} of {arrivals.get(source, 0):,}"
+                f"{part!r}: removed must be between 0 and its arrivals, "
+                f"got {dropped:,} of {arrivals.get(part, 0):,}"
             )
-    shares = {source: dropped / arrivals[source] for source, dropped in removed.items() if dropped}
-    over = sorted(
-        (source for source in shares if shares[source] > allowed_share),
-        key=lambda source: (-shares[source], source),
+    shares = {part: dropped / arrivals[part] for part, dropped in removed.items() if dropped}
+    return sorted(
+        (part for part in shares if shares[part] > allowed_share),
+        key=lambda part: (-shares[part], part),
     )
-    if over:
-        worst = over[0]
-        raise DedupError(
-            f"deduplication would remove {removed[worst]:,} of {arrivals[worst]:,} arrivals "
-            f"({shares[worst]:.1%}) of source {worst!r}; allowed is {allowed_share:.1%}"
-            f"{_other_sources(over[1:])}{_groups_text((largest_groups or {}).get(worst, ()))}. "
-            "Look at these texts, then raise deduplicate.max_removed_share_per_source or "
-            "deduplicate.near.threshold, or take the source out."
-        )
 
 
-def _other_sources(sources: Sequence[str]) -> str:
-    return f" (also over it: {', '.join(sources)})" if sources else ""
+def largest_groups(groups: Sequence[DuplicateGroup]) -> list[DuplicateGroup]:
+    """Return the few largest groups, ties by representative."""
+    return sorted(groups, key=lambda each: (-each.dropped, each.representative_id))[:_GROUPS_SHOWN]
 
 
-def _groups_text(groups: Sequence[tuple[str, int]]) -> str:
-    largest = sorted(groups, key=lambda group: (-group[1], group[0]))[:_GROUPS_SHOWN]
-    if not largest:
-        return ""
-    shown = ", ".join(f"{representative} ({dropped:,})" for representative, dropped in largest)
-    return f"; largest groups by representative: {shown}"
+def removed_share_error(
+    part: Part,
+    over: Sequence[str],
+    *,
+    removed: int,
+    arrivals: int,
+    allowed_share: float,
+    groups: Sequence[DuplicateGroup],
+) -> DedupError:
+    """Return the error that stops a run over a part of the pool which loses too much.
+
+    Args:
+        part: what is over its share.
+        over: their names, at least one; the first is told of.
+        removed: arrivals that the first loses.
+        arrivals: of the first.
+        allowed_share: of its arrivals.
+        groups: its largest ones, largest first, which are shown with the beginning of their text.
+    """
+    others = f" (also over it: {', '.join(over[1:])})" if len(over) > 1 else ""
+    shown = ", ".join(_shown(each) for each in groups)
+    return DedupError(
+        f"deduplication would remove {removed:,} of {arrivals:,} arrivals "
+        f"({removed / arrivals:.1%}) of {part} {over[0]!r}; allowed is {allowed_share:.1%}{others}"
+        f"{f'; largest groups by representative: {shown}' if shown else ''}. Look at these texts, "
+        f"then raise deduplicate.max_removed_share_per_{part} or deduplicate.near.threshold, or "
+        f"take the {part} out."
+    )
+
+
+def _shown(group: DuplicateGroup) -> str:
+    words = " ".join(group.text.split())
+    excerpt = words[:_EXCERPT_CHARACTERS] + ("..." if len(words) > _EXCERPT_CHARACTERS else "")
+    return f"{group.representative_id} ({group.dropped:,}{f': {excerpt!r}' if excerpt else ''})"

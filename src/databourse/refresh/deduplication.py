@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 
 from databourse.config import DeduplicateConfig
-from databourse.dedup.near import find_near_duplicates
-from databourse.dedup.removed_share import check_removed_shares
+from databourse.dedup.removed_share import (
+    DuplicateGroup,
+    Part,
+    largest_groups,
+    over_allowed_share,
+    removed_share_error,
+)
 from databourse.digests import digest_of_lines
 from databourse.progress import ProgressReport
 from databourse.queries import materialise, query
-from databourse.seeds import stage_rng
+from databourse.refresh.near_duplicates import find_near_duplicates
 from databourse.tokenization import Tokenizer
 from databourse.warehouse.store import Warehouse, append, insert_query
 
@@ -69,35 +74,37 @@ def drop_near_duplicates(
     *,
     run_id: str,
     root_seed: int,
-    batch_documents: int,
+    threads: int,
     advance: ProgressReport,
 ) -> tuple[int, int, int]:
     """Put documents that another one nearly repeats into the ledger, and guard every source.
 
     Returns:
-        Documents before, the documents that stay, and buckets so full that pairs may be missed.
+        Documents before, the documents that stay, and those that a limit kept from a comparison.
 
     Raises:
-        DedupError: exact and near dedup together remove more of a source than allowed.
+        DedupError: exact and near dedup together remove more of a source or a label than allowed.
     """
     documents = warehouse.rows("stg_run__pool_documents", {"run_id": run_id})
-    dropped = full_buckets = 0
+    dropped = limited = 0
     if settings.near:
         found = find_near_duplicates(
-            _texts(warehouse, documents, batch_documents),
-            threshold=settings.near.threshold,
-            ngram=settings.near.ngram,
-            permutations=settings.near.permutations,
-            rng=stage_rng(root_seed, "near_dedup"),
-            progress=advance,
+            warehouse,
+            settings.near,
+            document_ids=documents["document_id"].combine_chunks(),
+            root_seed=root_seed,
+            threads=threads,
+            advance=advance,
         )
-        dropped, full_buckets = found.duplicates.num_rows, found.full_buckets
+        dropped, limited = found.duplicates.num_rows, found.n_limited
         _forget(warehouse, run_id, "near_dedup")
         with warehouse.transaction() as cursor:
             cursor.register("near_duplicates", found.duplicates)
             insert_query(cursor, "decisions", "mart_near_duplicates_decided", {"run_id": run_id})
-    _guard_sources(warehouse, run_id, settings.max_removed_share_per_source)
-    return documents.num_rows, documents.num_rows - dropped, full_buckets
+    _guard(warehouse, run_id, "source", settings.max_removed_share_per_source)
+    if settings.max_removed_share_per_label is not None:
+        _guard(warehouse, run_id, "label", settings.max_removed_share_per_label)
+    return documents.num_rows, documents.num_rows - dropped, limited
 
 
 def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:
@@ -127,14 +134,6 @@ def _uncounted(warehouse: Warehouse, run_id: str, tokenizer_id: str) -> tuple[in
     return arrived, uncounted["document_id"].combine_chunks()
 
 
-def _texts(
-    warehouse: Warehouse, documents: pa.Table, batch_documents: int
-) -> Iterator[tuple[list[str], list[str]]]:
-    wanted = documents["document_id"].combine_chunks()
-    for batch in warehouse.texts_of(wanted, batch_documents=batch_documents):
-        yield batch["document_id"].to_pylist(), batch["text"].to_pylist()
-
-
 def _forget(warehouse: Warehouse, run_id: str, *stages: str) -> None:
     """Remove what an earlier try of the same stage of the same run wrote.
 
@@ -149,12 +148,36 @@ def _forget(warehouse: Warehouse, run_id: str, *stages: str) -> None:
             cursor.execute("delete from pool_documents where run_id = $run_id", {"run_id": run_id})
 
 
-def _guard_sources(warehouse: Warehouse, run_id: str, allowed_share: float) -> None:
-    sources = warehouse.rows("stg_run__sources", {"run_id": run_id}).to_pylist()
-    arrivals = {row["source"]: int(row["read_rows"] - row["rejected_rows"]) for row in sources}
+def _guard(warehouse: Warehouse, run_id: str, part: Part, allowed_share: float) -> None:
+    """Stop the run if a source or a label loses too much; name its largest groups."""
     removed: dict[str, int] = defaultdict(int)
-    groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for row in warehouse.rows("int_duplicates_counted", {"run_id": run_id}).to_pylist():
-        removed[row["source"]] += row["dropped_rows"]
-        groups[row["source"]].append((row["representative_id"], row["dropped_rows"]))
-    check_removed_shares(removed, arrivals, allowed_share=allowed_share, largest_groups=groups)
+    groups: dict[str, list[DuplicateGroup]] = defaultdict(list)
+    arrivals: dict[str, int] = {}
+    with warehouse.transaction() as cursor:
+        materialise(cursor, "stg_run__arrivals", {"run_id": run_id})
+        counted = cursor.sql(query("int_arrivals_counted"), params={"part": part}).to_arrow_table()
+        dropped = cursor.sql(
+            query("int_duplicates_counted"), params={"run_id": run_id, "part": part}
+        ).to_arrow_table()
+    for row in counted.to_pylist():
+        arrivals[row["name"]] = row["arrived_rows"]
+    for row in dropped.to_pylist():
+        removed[row["name"]] += row["dropped_rows"]
+        groups[row["name"]].append(DuplicateGroup(row["representative_id"], row["dropped_rows"]))
+    over = over_allowed_share(removed, arrivals, allowed_share=allowed_share)
+    if over:
+        shown = largest_groups(groups[over[0]])
+        ids = pa.array([each.representative_id for each in shown], pa.string())
+        texts = {
+            row["document_id"]: row["text"]
+            for batch in warehouse.texts_by_shard(ids)
+            for row in batch.to_pylist()
+        }
+        raise removed_share_error(
+            part,
+            over,
+            removed=removed[over[0]],
+            arrivals=arrivals[over[0]],
+            allowed_share=allowed_share,
+            groups=[replace(each, text=texts[each.representative_id]) for each in shown],
+        )

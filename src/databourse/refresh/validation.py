@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from databourse.config import RefreshConfig, config_yaml, load_config
+from databourse.config import NearDuplicates, RefreshConfig, config_yaml, load_config
 from databourse.config_models import REFERENCE, MeaningByEntailment
+from databourse.dedup.minhash import RECALL_AT_THRESHOLD, candidate_probability, choose_banding
 from databourse.encoders import check_encoder
 from databourse.errors import ConfigError
 from databourse.queries import contracts_root
@@ -25,6 +26,8 @@ from databourse.refresh.settings import (
 from databourse.refresh.standing_wealth import SETTLED
 from databourse.sources import check_source
 from databourse.tokenization import check_tokenizer
+
+_CURVE_AT = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
             names = check_source(open_configured_source(config, section, path.parent))
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             yield Check(kind, f"{section.name}: {names[0]}{more}")
+    if config.deduplicate.near:
+        yield Check("near dedup", _curve_of(config.deduplicate.near))
     signals = configured_signals(config)
     yield Check("signals", ", ".join(signal.spec.name for signal in signals))
     yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))
@@ -121,6 +126,23 @@ def check_ensembles(config: RefreshConfig) -> None:
             f"{wanted[0]} needs checkpoints of a training on the pool, and language_model.name is "
             f"{config.language_model.name!r}; use {REFERENCE!r}, or leave it out"
         )
+
+
+def _curve_of(settings: NearDuplicates) -> str:
+    """Say how likely a pair is to be compared at each Jaccard: the S-curve of the bands."""
+    banding = choose_banding(
+        settings.threshold, permutations=settings.permutations, recall=RECALL_AT_THRESHOLD
+    )
+    bands, rows = banding.bands, banding.rows
+    chances = [
+        f"{similarity:g}: {candidate_probability(similarity, bands=bands, rows=rows):.3f}"
+        for similarity in sorted({*_CURVE_AT, settings.threshold})
+    ]
+    return (
+        f"drops from Jaccard {settings.threshold:g} of {settings.ngram}-word shingles; "
+        f"{bands} bands of {rows} compare a pair with probability "
+        f"{', '.join(chances)}"
+    )
 
 
 def _check_weights(config: RefreshConfig, signals: Sequence[str]) -> str:

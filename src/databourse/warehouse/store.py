@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from databourse.errors import IntegrityError, UnknownNameError, WarehouseLockedError
 from databourse.queries import query, query_files, query_rows, used_parameters
 from databourse.warehouse.boards import sweep_boards
 from databourse.warehouse.lock import writer_lock
+from databourse.warehouse.sketches import SketchStore
 from databourse.warehouse.texts import TextStore
 
 SCHEMA_VERSION = 2
@@ -34,6 +38,7 @@ class Warehouse:
     def __init__(self, root: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.root = root
         self.texts = TextStore(root / "text")
+        self.sketches = SketchStore(root / "sketches")
         self._connection = connection
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -98,13 +103,41 @@ class Warehouse:
                 for batch in texts.to_arrow_reader(batch_documents):
                     found += batch.num_rows
                     yield pa.Table.from_batches([batch])
-            if found != len(document_ids):
-                raise IntegrityError(
-                    f"{self.root} holds the texts of {found:,} of {len(document_ids):,} wanted "
-                    "documents; move the warehouse away and run again"
-                )
+            self._check_found(found, len(document_ids))
         finally:
             cursor.close()
+
+    def texts_by_shard(self, document_ids: pa.Array) -> Iterator[pa.Table]:
+        """Yield document_id and text of documents, a text shard at a time, in no order to rely on.
+
+        Cheaper than `texts_of`, which sorts the texts.
+
+        Raises:
+            IntegrityError: a text shard is damaged, or a document has no text.
+        """
+        wanted = pa.table({"document_id": document_ids})
+        found = self.rows("stg_texts__places", relations={"wanted_documents": wanted})
+        self._check_found(found.num_rows, len(document_ids))
+        shards = found["text_shard"].combine_chunks().dictionary_encode()
+        codes = shards.indices.to_numpy()
+        by_shard = np.split(
+            np.argsort(codes, kind="stable"),
+            np.cumsum(np.bincount(codes, minlength=len(shards.dictionary)))[:-1],
+        )
+        for name, rows in zip(shards.dictionary.to_pylist(), by_shard, strict=True):
+            sha256 = found["sha256"][int(rows[0])].as_py()
+            texts = pq.read_table(*self.texts.verified_paths({name: sha256}), use_threads=False)
+            if texts.num_rows != len(rows):
+                own = found["document_id"].take(pa.array(rows)).combine_chunks()
+                texts = texts.filter(pc.is_in(texts["document_id"], value_set=own))
+            yield texts
+
+    def _check_found(self, found: int, wanted: int) -> None:
+        if found != wanted:
+            raise IntegrityError(
+                f"{self.root} holds the texts of {found:,} of {wanted:,} wanted "
+                "documents; move the warehouse away and run again"
+            )
 
 
 def append(cursor: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> int:
@@ -159,7 +192,8 @@ def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[W
         IntegrityError: the DuckDB file is damaged or of another layout.
     """
     root = root.resolve()
-    (root / "text").mkdir(parents=True, exist_ok=True)
+    for folder in ("text", "sketches"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     with writer_lock(root):
         connection = _connect(root, threads=threads, memory_limit=memory_limit)
         warehouse = Warehouse(root, connection)
@@ -167,6 +201,7 @@ def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[W
             _held[root] = warehouse
         try:
             warehouse.texts.sweep()
+            warehouse.sketches.sweep()
             sweep_boards(root)
             yield warehouse
         finally:
