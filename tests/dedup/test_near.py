@@ -275,6 +275,9 @@ def test_a_bucket_remembers_its_last_survivors_only():
     assert decided(*documents, bucket_survivors=2) == ({"c": ("a", 1.0), "d": ("b", 1.0)}, 0)
     # the bucket knows b alone when c comes, and c alone, which then survives, when d comes
     assert decided(*documents, bucket_survivors=1) == ({}, 2)
+    three = ("a", [1], [1, 2]), ("b", [1], [3, 4]), ("c", [1], [5, 6])
+    assert decided(*three, ("d", [1], [3, 4]), bucket_survivors=2) == ({"d": ("b", 1.0)}, 1)
+    assert decided(*three, ("d", [1], [1, 2]), bucket_survivors=2) == ({}, 1)
 
 
 def test_a_document_is_compared_first_with_those_that_share_most_bands():

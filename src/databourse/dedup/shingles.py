@@ -92,9 +92,10 @@ def utf8_texts(texts: Sequence[str] | pa.StringArray) -> Utf8Texts:
     """Return the bytes of texts for compiled code; those of Arrow are not copied."""
     if isinstance(texts, pa.StringArray):
         _, offsets, content = texts.buffers()
-        own = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
-        data = np.frombuffer(content or b"", np.uint8)[own[0] : own[-1]]
-        return Utf8Texts(data, own.astype(np.int64) - np.int64(own[0]))
+        ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
+        data = np.frombuffer(content or b"", np.uint8)[ends[0] : ends[-1]]
+        own: npt.NDArray[np.int64] = (ends - ends[0]).astype(np.int64)
+        return Utf8Texts(data, own)
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     starts = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(each) for each in encoded], out=starts[1:])
