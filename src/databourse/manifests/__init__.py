@@ -22,6 +22,7 @@ from databourse.manifests.model import (
     SourceSupply,
     Tokenizer,
     TopicMarket,
+    Withdrawal,
     manifest_json_schema,
 )
 from databourse.manifests.publication import Publication, next_version, publish
@@ -35,6 +36,7 @@ from databourse.manifests.staging import (
     sweep_staging,
 )
 from databourse.manifests.verification import Problem, VerificationReport, verify
+from databourse.manifests.withdrawals import WithdrawalOutcome, withdraw
 
 __all__ = [
     "Budget",
@@ -57,6 +59,8 @@ __all__ = [
     "TopicMarket",
     "VerificationReport",
     "VersionListing",
+    "Withdrawal",
+    "WithdrawalOutcome",
     "abandon",
     "add_file",
     "list_manifests",
@@ -69,4 +73,5 @@ __all__ = [
     "stage",
     "sweep_staging",
     "verify",
+    "withdraw",
 ]

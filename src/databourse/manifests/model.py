@@ -237,6 +237,16 @@ class Latest(_Part):
     published_at: AwareDatetime
 
 
+class Withdrawal(_Part):
+    """The content of `v000001.withdrawn.json`, beside the version: it must not be used any more."""
+
+    version: int = Field(ge=1)
+    manifest_id: Sha256
+    manifest_sha256: Sha256 = Field(description="Digest of the version's manifest.json.")
+    reason: str = Field(min_length=1)
+    withdrawn_at: AwareDatetime
+
+
 def manifest_json_schema() -> dict[str, object]:
     """Return the JSON Schema (2020-12) of manifest.json, as data_contracts/ publishes it."""
     schema = ManifestInfo.model_json_schema()

@@ -10,7 +10,8 @@ Order of events, each on the disk before the next begins:
 A process killed between 3 and 4 leaves a whole version that `latest.json` does not name. The next
 publication of the same content adopts it: `latest.json` is swapped, no further version is made.
 Other content gets the next free number and the parent that `latest.json` names; the version left
-over stays, and `list_manifests` calls it unpublished. A lock on the pool, which dies with its
+over stays, and `list_manifests` calls it unpublished. What was withdrawn is neither published again
+nor adopted. A lock on the pool, which dies with its
 process, makes publications wait for each other.
 """
 
@@ -18,9 +19,7 @@ from __future__ import annotations
 
 import errno
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +38,7 @@ from databourse.manifests.folders import (
     read_latest,
     version_name,
     version_number,
+    withdrawal_name,
 )
 from databourse.manifests.model import (
     SCHEMA_VERSION,
@@ -47,6 +47,7 @@ from databourse.manifests.model import (
     ManifestInfo,
     VersionRef,
 )
+from databourse.manifests.pool_changes import only_writer, swap_latest
 from databourse.manifests.seals import seal
 from databourse.manifests.staging import (
     CROISSANT_FILE,
@@ -63,10 +64,7 @@ from databourse.manifests.verification import (
     sums_text,
     verify_version,
 )
-
-_LOCK_FILE = ".publish.lock"
-_LATEST_DRAFT = ".latest.json.tmp"
-_POLL_SECONDS = 0.05
+from databourse.manifests.withdrawals import leave_withdrawn, withdrawn_with
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ def publish(
         wait_seconds: how long to wait for another publication in the same pool.
 
     Raises:
-        ManifestError: a contract failed, or another publication does not end. Nothing changed.
+        ManifestError: a contract failed, the same content was withdrawn, or another publication
+            does not end. Nothing changed.
         IntegrityError: latest.json or the staged files are damaged. Nothing changed.
     """
     failed = [result.contract for result in contracts if not result.success]
@@ -119,7 +118,9 @@ def publish(
             f"contract {', '.join(failed)} failed, so nothing was published in "
             f"{staged.pool_path}; see the failed rules in its result"
         )
-    with _only_publisher(staged.pool_path, wait_seconds):
+    with only_writer(staged.pool_path, wait_seconds):
+        leave_withdrawn(staged.pool_path, published_at)
+        _refuse_withdrawn(staged)
         latest = _latest(staged.pool_path)
         damage = ""
         if latest is not None and latest.manifest_id == staged.draft.manifest_id:
@@ -129,13 +130,13 @@ def publish(
                 return _publication("unchanged", staged, latest.version)
         orphan = _orphan_with(staged, latest)
         if orphan is not None:
-            _swap_latest(staged.pool_path, orphan, published_at)
+            swap_latest(staged.pool_path, orphan, published_at)
             abandon(staged)
             return _publication("adopted", staged, orphan.version)
         info = _seal(staged, _next_version(staged.pool_path, latest), latest, contracts, validation)
         verify_version(folder_at(staged.path)).require_ok()
         _rename(staged, info.version)
-        _swap_latest(staged.pool_path, info, published_at)
+        swap_latest(staged.pool_path, info, published_at)
         return _publication("published", staged, info.version, damage)
 
 
@@ -162,24 +163,14 @@ def _publication(
     )
 
 
-@contextmanager
-def _only_publisher(pool: Path, wait_seconds: float) -> Iterator[None]:
-    import fcntl
-
-    give_up = time.monotonic() + wait_seconds
-    with (pool / _LOCK_FILE).open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= give_up:
-                    raise ManifestError(
-                        f"another process has been publishing in {pool} for {wait_seconds:g} "
-                        "seconds; wait for it, then run again"
-                    ) from None
-            time.sleep(_POLL_SECONDS)
-        yield
+def _refuse_withdrawn(staged: StagedManifest) -> None:
+    record = withdrawn_with(staged.pool_path, staged.draft.manifest_id)
+    if record is not None:
+        raise ManifestError(
+            f"the same content was withdrawn from {staged.pool_path} as version {record.version} "
+            f"on {record.withdrawn_at:%Y-%m-%d}: {record.reason}. Nothing was published; change "
+            f"sources or config, or delete {withdrawal_name(record.version)} to reinstate it"
+        )
 
 
 def _latest(pool: Path) -> Latest | None:
@@ -276,17 +267,3 @@ def _rename(staged: StagedManifest, version: int) -> None:
             f"{target} appeared while it was being published; nothing was overwritten. Run again"
         ) from error
     sync(staged.pool_path)
-
-
-def _swap_latest(pool: Path, info: ManifestInfo, published_at: datetime) -> None:
-    name = version_name(info.version)
-    latest = Latest(
-        version=info.version,
-        manifest_id=info.manifest_id,
-        path=name,
-        manifest_sha256=file_sha256(pool / name / MANIFEST_FILE),
-        published_at=published_at,
-    )
-    write_durably(pool / _LATEST_DRAFT, seal(latest.model_dump(mode="json")))
-    (pool / _LATEST_DRAFT).replace(pool / LATEST_FILE)
-    sync(pool)

@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from databourse.errors import IntegrityError, MissingExtraError, UnknownNameError
+from databourse.errors import (
+    IntegrityError,
+    ManifestError,
+    MissingExtraError,
+    UnknownNameError,
+)
 from databourse.manifests.folders import (
     MANIFEST_FILE,
     Folder,
@@ -17,8 +22,9 @@ from databourse.manifests.folders import (
     is_version,
     parse_manifest,
     read_latest,
+    withdrawal_of,
 )
-from databourse.manifests.model import ManifestInfo
+from databourse.manifests.model import ManifestInfo, Withdrawal
 from databourse.manifests.seals import BrokenSealError
 from databourse.manifests.shards import CONTRIBUTION_PREFIX, row_groups
 from databourse.manifests.verification import (
@@ -63,6 +69,8 @@ class Manifest:
 
     folder: Folder
     info: ManifestInfo
+    withdrawal: Withdrawal | None = None
+    """Why it was withdrawn; only where it was opened all the same."""
 
     def __len__(self) -> int:
         return self.info.spent.documents
@@ -150,7 +158,9 @@ class Manifest:
                 raise UnknownNameError("column", name, known, where=str(self.folder))
 
 
-def open_manifest(location: Location, version: Version = "latest") -> Manifest:
+def open_manifest(
+    location: Location, version: Version = "latest", *, allow_withdrawn: bool = False
+) -> Manifest:
     """Return a manifest, ready to be read; `verify` it before training on it.
 
     Opening reads `manifest.json` only, which proves itself whole, and checks that every shard is
@@ -159,9 +169,10 @@ def open_manifest(location: Location, version: Version = "latest") -> Manifest:
     Args:
         location: folder of a pool or of one version; a local path or fsspec URI.
         version: which version of a pool.
+        allow_withdrawn: open a version that was withdrawn, to look at it.
 
     Raises:
-        ManifestError: there is no such manifest, or a newer databourse wrote it.
+        ManifestError: there is no such manifest, it was withdrawn, or a newer databourse wrote it.
         IntegrityError: latest.json or manifest.json is damaged, or a shard is missing or truncated.
     """
     folder = folder_at(location)
@@ -173,7 +184,15 @@ def open_manifest(location: Location, version: Version = "latest") -> Manifest:
         folder = version_of(folder, read_latest(folder).version)
     else:
         folder = version_of(folder, version)
-    return Manifest(folder, read_info(folder))
+    info = read_info(folder)
+    withdrawal = withdrawal_of(folder, info)
+    if withdrawal is not None and not allow_withdrawn:
+        raise ManifestError(
+            f"{folder} was withdrawn on {withdrawal.withdrawn_at:%Y-%m-%d}: {withdrawal.reason}. "
+            "Use the latest version of its pool; to look at this one all the same, say "
+            "allow_withdrawn=True, or --allow-withdrawn"
+        )
+    return Manifest(folder, info, withdrawal)
 
 
 def read_info(folder: Folder) -> ManifestInfo:

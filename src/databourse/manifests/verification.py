@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from databourse.digests import document_id
@@ -28,9 +28,18 @@ from databourse.manifests.folders import (
     version_name,
     version_number,
     version_numbers,
+    withdrawal_name,
+    withdrawal_of,
 )
 from databourse.manifests.identity import manifest_identity
-from databourse.manifests.model import Counts, Latest, ManifestInfo, SourceTotals, TopicTotals
+from databourse.manifests.model import (
+    Counts,
+    Latest,
+    ManifestInfo,
+    SourceTotals,
+    TopicTotals,
+    Withdrawal,
+)
 from databourse.manifests.seals import BrokenSealError
 from databourse.manifests.shards import (
     OPTIONAL,
@@ -70,6 +79,8 @@ class VerificationReport:
     location: str
     info: ManifestInfo | None
     problems: tuple[Problem, ...]
+    withdrawal: Withdrawal | None = None
+    """Why the version was withdrawn: its bytes may be good, its use is not."""
 
     @property
     def ok(self) -> bool:
@@ -103,12 +114,24 @@ def verify(location: Location, *, version: Version = "latest") -> VerificationRe
     folder = folder_at(location)
     if is_version(folder):
         check_version_asked(folder, version)
-        return verify_version(folder)
+        return _with_withdrawal(verify_version(folder), folder)
     if not is_pool(folder):
         raise no_manifest(folder)
     if version != "latest":
-        return verify_version(version_of(folder, version))
-    return _verify_latest(folder)
+        folder = version_of(folder, version)
+        return _with_withdrawal(verify_version(folder), folder)
+    report = _verify_latest(folder)
+    return _with_withdrawal(report, folder_at(report.location))
+
+
+def _with_withdrawal(report: VerificationReport, folder: Folder) -> VerificationReport:
+    if report.info is None:
+        return report
+    try:
+        return replace(report, withdrawal=withdrawal_of(folder, report.info))
+    except IntegrityError as error:
+        name = withdrawal_name(report.info.version)
+        return replace(report, problems=(*report.problems, Problem(name, str(error))))
 
 
 def verify_version(folder: Folder) -> VerificationReport:
