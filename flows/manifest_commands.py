@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.manifest_diff_command import diff
+from flows.manifest_export_command import export
+from flows.manifest_sign_command import public_key_option, sign
+from flows.manifest_withdraw_command import withdraw
 from flows.tables import print_section, print_table
 
 if TYPE_CHECKING:
-    from databourse.manifests import ManifestInfo, PoolListing, VersionListing
+    from databourse.manifests import ManifestInfo, PoolListing, VersionListing, Withdrawal
     from databourse.manifests.model import SourceTotals, TopicTotals
 
 manifest_app = typer.Typer(
     name="manifest",
-    help="List, read and verify published manifests.",
+    help="List, read, verify, compare, export, withdraw and sign published manifests.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+manifest_app.command("diff")(diff)
+manifest_app.command("export")(export)
+manifest_app.command("sign")(sign)
+manifest_app.command("withdraw")(withdraw)
 
 PathArgument = Annotated[
     str, typer.Argument(metavar="PATH", help="Folder of a pool or of one version; a path or URI.")
@@ -30,6 +39,9 @@ VersionOption = Annotated[
     typer.Option("--version", min=1, help="Which version of the pool.", show_default="latest"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+WithdrawnOption = Annotated[
+    bool, typer.Option("--allow-withdrawn", help="Accept a version that was withdrawn.")
+]
 
 
 @manifest_app.command("list")
@@ -58,11 +70,18 @@ def list_command(
         for problem in (pool.problem, *(version.problem for version in pool.versions)):
             if problem:
                 typer.echo(problem, err=True)
+        for each in pool.versions:
+            if each.withdrawal is not None:
+                typer.echo(withdrawn_text(each.withdrawal), err=True)
 
 
 @manifest_app.command("show")
 def show_command(
-    path: PathArgument, *, version: VersionOption = None, as_json: JsonOption = False
+    path: PathArgument,
+    *,
+    version: VersionOption = None,
+    allow_withdrawn: WithdrawnOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what a manifest holds: what was bought, under which budget, by which signals.
 
@@ -70,7 +89,11 @@ def show_command(
     """
     from databourse.manifests import open_manifest
 
-    manifest = open_manifest(path, "latest" if version is None else version)
+    manifest = open_manifest(
+        path, "latest" if version is None else version, allow_withdrawn=allow_withdrawn
+    )
+    if manifest.withdrawal is not None:
+        typer.echo(withdrawn_text(manifest.withdrawal), err=True)
     if as_json:
         _print_json(manifest.info.model_dump(mode="json"))
         return
@@ -79,15 +102,33 @@ def show_command(
 
 @manifest_app.command("verify")
 def verify_command(
-    path: PathArgument, *, version: VersionOption = None, as_json: JsonOption = False
+    path: PathArgument,
+    *,
+    version: VersionOption = None,
+    require_signature: Annotated[
+        bool,
+        typer.Option(
+            "--require-signature",
+            help="It must be signed by --public-key, or by $DATABOURSE_PUBLIC_KEY.",
+        ),
+    ] = False,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", help="PEM of who must have signed; implies the above."),
+    ] = None,
+    allow_withdrawn: WithdrawnOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check every byte and every total of a manifest; exit code 1 names each bad file.
+
+    A version that was withdrawn, or has no signature where one is required, gives exit code 1 too.
 
     Example: databourse manifest verify s3://bucket/manifests/ag_news
     """
     from databourse.manifests import verify
 
-    report = verify(path, version="latest" if version is None else version)
+    key = public_key_option(public_key, is_required=require_signature)
+    report = verify(path, version="latest" if version is None else version, public_key=key)
     info = report.info
     if as_json:
         _print_json(
@@ -99,19 +140,34 @@ def verify_command(
                 "problems": [
                     {"file": problem.file, "what": problem.what} for problem in report.problems
                 ],
+                "signature": None if key is None else report.ok,
+                "withdrawn": report.withdrawal.model_dump(mode="json")
+                if report.withdrawal
+                else None,
             }
         )
     elif info is not None and report.ok:
         typer.echo(
             f"ok: {info.pool} version {info.version}, {info.spent.documents:,} documents, "
             f"{info.spent.tokens:,} tokens, manifest id {info.manifest_id}"
+            + (", signed" if key is not None else "")
         )
     else:
         for problem in report.problems:
             typer.echo(f"{problem.file}: {problem.what}")
-        typer.echo(f"the manifest at {report.location} is damaged; copy it again", err=True)
-    if not report.ok:
+        what = "is damaged; copy it again" if key is None else "is damaged, or not signed so"
+        typer.echo(f"the manifest at {report.location} {what}", err=True)
+    if report.withdrawal is not None:
+        typer.echo(withdrawn_text(report.withdrawal), err=True)
+    if not report.ok or (report.withdrawal is not None and not allow_withdrawn):
         raise typer.Exit(1)
+
+
+def withdrawn_text(record: Withdrawal) -> str:
+    """Return the line that says that a version was withdrawn, and why."""
+    return (
+        f"version {record.version} was withdrawn on {record.withdrawn_at:%Y-%m-%d}: {record.reason}"
+    )
 
 
 def _print_json(record: dict[str, object]) -> None:
@@ -135,6 +191,7 @@ def _version_record(listing: VersionListing) -> dict[str, object]:
         "path": listing.location,
         "state": listing.state,
         "problem": listing.problem or None,
+        "withdrawn": listing.withdrawal.reason if listing.withdrawal else None,
         "manifest_id": info.manifest_id if info else None,
         "documents": info.spent.documents if info else None,
         "tokens": info.spent.tokens if info else None,

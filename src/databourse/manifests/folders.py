@@ -56,6 +56,10 @@ class Folder:
         """Return the folder that it lies in."""
         return Folder(self.fs, self.root.rstrip("/").rpartition("/")[0])
 
+    def has(self, name: str) -> bool:
+        """Return whether one of its files is there."""
+        return bool(self.fs.exists(self._path(name)))
+
     def open(self, name: str) -> IO[bytes]:
         """Return one of its files, opened for reading bytes."""
         stream: IO[bytes] = self.fs.open(self._path(name), "rb")

@@ -223,7 +223,10 @@ class ManifestInfo(ManifestDraft):
     contracts: tuple[ContractResult, ...]
     validation_sha256: Sha256 = Field(description="Digest of validation.json.")
     files: dict[FileName, Sha256] = Field(
-        description="Every file of the version but shards, manifest.json and SHA256SUMS."
+        description="Every file of the version but shards, manifest.json, SHA256SUMS and signature."
+    )
+    signer: Sha256 | None = Field(
+        default=None, description="Whose public key's signature is in provenance.dsse.json."
     )
 
 

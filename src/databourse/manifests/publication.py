@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
@@ -48,7 +48,9 @@ from databourse.manifests.model import (
     VersionRef,
 )
 from databourse.manifests.pool_changes import only_writer, swap_latest
+from databourse.manifests.provenance import PROVENANCE_FILE, envelope_bytes
 from databourse.manifests.seals import seal
+from databourse.manifests.signatures import key_id
 from databourse.manifests.staging import (
     CROISSANT_FILE,
     DRAFT_FILE,
@@ -65,6 +67,9 @@ from databourse.manifests.verification import (
     verify_version,
 )
 from databourse.manifests.withdrawals import leave_withdrawn, withdrawn_with
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ def publish(
     contracts: Sequence[ContractResult],
     validation: Mapping[str, JsonValue],
     published_at: datetime,
+    signing_key: Ed25519PrivateKey | None = None,
     wait_seconds: float = 60.0,
 ) -> Publication:
     """Make a staged manifest the latest version of its pool; its staging folder is gone then.
@@ -105,6 +111,7 @@ def publish(
         contracts: one result per contract that guards the manifest; all must be successful.
         validation: every contract's full result, the content of validation.json.
         published_at: now, with a time zone.
+        signing_key: who signs the manifest; None leaves it unsigned.
         wait_seconds: how long to wait for another publication in the same pool.
 
     Raises:
@@ -133,7 +140,15 @@ def publish(
             swap_latest(staged.pool_path, orphan, published_at)
             abandon(staged)
             return _publication("adopted", staged, orphan.version)
-        info = _seal(staged, _next_version(staged.pool_path, latest), latest, contracts, validation)
+        version = _next_version(staged.pool_path, latest)
+        info = _seal(
+            staged,
+            version,
+            latest=latest,
+            contracts=contracts,
+            validation=validation,
+            signing_key=signing_key,
+        )
         verify_version(folder_at(staged.path)).require_ok()
         _rename(staged, info.version)
         swap_latest(staged.pool_path, info, published_at)
@@ -208,9 +223,11 @@ def _orphan_with(staged: StagedManifest, latest: Latest | None) -> ManifestInfo 
 def _seal(
     staged: StagedManifest,
     version: int,
+    *,
     latest: Latest | None,
     contracts: Sequence[ContractResult],
     validation: Mapping[str, JsonValue],
+    signing_key: Ed25519PrivateKey | None,
 ) -> ManifestInfo:
     """Write the files of a version that depend on its number or on all the others."""
     import pyarrow.parquet as pq
@@ -229,9 +246,14 @@ def _seal(
         contracts=tuple(contracts),
         validation_sha256=files[VALIDATION_FILE],
         files=files,
+        signer=key_id(signing_key.public_key()) if signing_key else None,
     )
     write_durably(staged.path / MANIFEST_FILE, manifest_bytes(info))
     digests = {**expected_digests(info), MANIFEST_FILE: file_sha256(staged.path / MANIFEST_FILE)}
+    if signing_key is not None:
+        envelope = envelope_bytes(info, digests, signing_key)
+        write_durably(staged.path / PROVENANCE_FILE, envelope)
+        digests[PROVENANCE_FILE] = file_sha256(staged.path / PROVENANCE_FILE)
     write_durably(staged.path / SUMS_FILE, sums_text(digests))
     for path in (*staged.shard_paths, staged.path):
         sync(path)
