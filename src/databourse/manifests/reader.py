@@ -103,6 +103,32 @@ class Manifest:
         report.require_ok()
         return report
 
+    def check_tokenizer(self, tokenizer: object) -> str:
+        """Return the fingerprint of the tokenizer that the manifest's tokens were counted by.
+
+        Args:
+            tokenizer: the one that training uses: a tokenizer.json, a folder that holds one, a
+                `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
+
+        Raises:
+            ManifestError: it is another one, so that tokens and budget are not those of the
+                training; both fingerprints are shown.
+            ConfigError: it is none, or is not in the form of a tokenizer.json.
+            MissingExtraError: the package tokenizers is not installed.
+        """
+        from databourse.manifests.tokenizers import trainer_fingerprints
+
+        counted = self.info.tokenizer.id.rpartition("@")[2]
+        used = trainer_fingerprints(tokenizer)
+        if counted not in used:
+            raise ManifestError(
+                f"tokens of {self.location} were counted by the tokenizer "
+                f"{self.info.tokenizer.name!r}, fingerprint {counted}, but the training uses one "
+                f"of fingerprint {used[0]}: lengths and budget would not hold. Train with the "
+                "former, or set tokenizer in the config of the pool to the latter and refresh"
+            )
+        return counted
+
     def with_source_texts(
         self, root: Path, *, to: Path, data_roots: Sequence[str] = (".",)
     ) -> Manifest:
