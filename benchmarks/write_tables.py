@@ -400,8 +400,9 @@ def _manifest_reading(result: dict[str, Any]) -> str:
         f"## Reading a manifest of {result['n_documents']:,} documents\n\n"
         f"{result['bytes'] / 1e6:,.0f} MB of Parquet, {result['characters'] / 1e6:,.0f} MB of "
         "text. Iterating gives a dict of id, text, tokens and weight per\ndocument, in one "
-        "process. What `datasets` prepares before the first row is not counted, nor are imports;\n"
-        "peak memory has them. Each run has a process of its own, `datasets` in its\nown environment. "
+        "process. Imports, and what `datasets` prepares before the first row, are not counted\n"
+        "in seconds; peak memory has them. Each way has a process of its own, `datasets` in an "
+        "environment of its\nown. "
         f"{_made_by(result, 'rounds')}\n\n"
         + _table(["way", "s", "CPU s", "documents per CPU s", "peak, MB"], rows)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from flows.tables import print_section, print_table
 
 if TYPE_CHECKING:
     from databourse.manifests import ManifestInfo, PoolListing, VersionListing, Withdrawal
-    from databourse.manifests.model import SourceTotals, TopicTotals
+    from databourse.manifests.model import SignalRecord, SourceTotals, TopicTotals
 
 manifest_app = typer.Typer(
     name="manifest",
@@ -250,19 +250,22 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
     )
     print_section(
         "Signals",
-        ["signal", "scope", "revision", "weight", "seconds", "CPU seconds"],
-        (
-            [
-                signal.signal,
-                signal.scope,
-                str(signal.revision),
-                f"{signal.weight:.4f}",
-                f"{signal.seconds:.1f}",
-                f"{signal.cpu_seconds:.1f}",
-            ]
-            for signal in info.signals
-        ),
+        ["signal", "scope", "revision", "weight", "seconds", "CPU s", "GPU s", "model calls"],
+        [
+            *(
+                [
+                    signal.signal,
+                    signal.scope,
+                    str(signal.revision),
+                    f"{signal.weight:.4f}",
+                    *_costs([signal]),
+                ]
+                for signal in info.signals
+            ),
+            *([["together", "", "", "", *_costs(info.signals)]] if len(info.signals) > 1 else []),
+        ],
     )
+    _print_decontamination(info.decontamination)
     print_section(
         "Contracts",
         ["contract", "version", "result", "rules", "failed warnings"],
@@ -307,8 +310,58 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("marginal price", f"{_log_price(info.marginal_log_price_per_token)} (log, per token)"),
         ("length bias", f"{info.market.length_bias:g}"),
         ("method", _method(info)),
+        (
+            "signed",
+            f"when published, by key {info.signer}" if info.signer else "not when published",
+        ),
         ("decontamination", _decontamination(info)),
     ]
+
+
+def _costs(signals: Sequence[SignalRecord]) -> tuple[str, str, str, str]:
+    """Return what signals took, all of them together."""
+    return (
+        f"{sum(signal.seconds for signal in signals):,.1f}",
+        f"{sum(signal.cpu_seconds for signal in signals):,.1f}",
+        f"{sum(signal.gpu_seconds for signal in signals):,.1f}",
+        f"{sum(signal.model_calls for signal in signals):,}",
+    )
+
+
+def _print_decontamination(proof: Mapping[str, object] | None) -> None:
+    """Print what the pool was compared with and how, whatever further facts the proof has."""
+    sets = proof.get("sets") if proof else None
+    if proof is None or not isinstance(sets, list):
+        return
+    print_section(
+        "Compared with, so that the pool gives away no test",
+        ["set", "examples", "found in the pool", "documents dropped"],
+        (
+            [
+                str(each.get("name")),
+                *(
+                    f"{each.get(key, 0):,}"
+                    for key in ("examples", "examples_found", "documents_dropped")
+                ),
+            ]
+            for each in sets
+            if isinstance(each, dict)
+        ),
+    )
+    facts = {key: value for key, value in proof.items() if key != "sets"}
+    for name, value in _flat_facts(facts):
+        typer.echo(f"  {name}: {value}")
+
+
+def _flat_facts(facts: Mapping[str, object], before: str = "") -> list[tuple[str, str]]:
+    found = []
+    for key, value in facts.items():
+        name = f"{before}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            found += _flat_facts(value, f"{name}, ")
+        else:
+            found.append((name, "none" if value is None else str(value)))
+    return found
 
 
 def _decontamination(info: ManifestInfo) -> str:

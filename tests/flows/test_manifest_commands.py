@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from databourse.errors import IntegrityError, ManifestError
+from databourse.manifests.seals import seal, unseal
 from flows.manifest_commands import manifest_app
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "manifest_v1"
@@ -247,3 +248,26 @@ def test_signing_and_requiring_a_signature(pool, tmp_path):
         refusal = run(*command).exception
         assert refusal.exit_code == 2
         assert "needs --" in str(refusal)
+
+
+def test_show_tells_what_the_pool_was_kept_apart_from_and_what_signals_cost(pool):
+    path = pool / "v000001" / "manifest.json"
+    proof = {
+        "dropped": 2,
+        "parameters": {"ngram": 8},
+        "sets": [{"name": "exam", "examples": 60, "examples_found": 3, "documents_dropped": 2}],
+        "recall": 0.97,
+    }
+    path.write_bytes(seal(unseal(path.read_bytes()) | {"decontamination": proof}))
+
+    lines = [" ".join(line.split()) for line in run("show", pool).stdout.splitlines()]
+
+    for line in (
+        "decontamination 2 documents dropped against exam",
+        "exam 60 3 2",
+        "parameters, ngram: 8",
+        "recall: 0.97",
+        "together 3.0 5.0 0.0 0",
+        "signed not when it was published",
+    ):
+        assert line in lines

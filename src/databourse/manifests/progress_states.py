@@ -89,7 +89,7 @@ def merge_states(states: Sequence[DatasetState]) -> DatasetState:
             f"{states[0]['ranks'] if states else 'none'}"
         )
     for key in ("manifest_id", "seed", "window_rows", "weighting", "epoch", "ranks"):
-        values = sorted({str(state[key]) for state in states})  # type: ignore[literal-required]
+        values = sorted({str(state[key]) for state in states})
         if len(values) > 1:
             raise InputError(f"states of one step agree on {key}; got {', '.join(values)}")
     in_order = sorted(states, key=lambda state: state["rank"] or 0)

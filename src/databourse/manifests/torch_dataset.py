@@ -144,7 +144,7 @@ class ManifestDataset(IterableDataset[Any]):
             InputError: it is of another manifest, seed, window, weighting or rank.
         """
         for key in ("manifest_id", "seed", "window_rows", "weighting"):
-            mine, theirs = self._identity()[key], state[key]  # type: ignore[literal-required]
+            mine, theirs = self._identity()[key], state[key]
             if mine != theirs:
                 raise InputError(
                     f"the state was taken with {key} {theirs!r}, this data set has {mine!r}; "

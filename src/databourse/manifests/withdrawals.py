@@ -115,7 +115,7 @@ def leave_withdrawn(pool: Path, now: datetime) -> tuple[int, ...]:
     if not (pool / withdrawal_name(version)).exists():
         return ()
     info = read_info(folder)
-    passed_over = []
+    passed_over: list[int] = []
     while info.parent is not None:
         version = info.parent.version
         folder = folder_at(pool / version_name(version))
