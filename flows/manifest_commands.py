@@ -310,10 +310,7 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("marginal price", f"{_log_price(info.marginal_log_price_per_token)} (log, per token)"),
         ("length bias", f"{info.market.length_bias:g}"),
         ("method", _method(info)),
-        (
-            "signed",
-            f"when published, by key {info.signer}" if info.signer else "not when published",
-        ),
+        ("signed", f"by key {info.signer}" if info.signer else "not when it was published"),
         ("decontamination", _decontamination(info)),
     ]
 

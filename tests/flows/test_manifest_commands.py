@@ -86,7 +86,7 @@ def test_show_says_what_was_bought_how_and_at_which_price(pool):
         "1 3 4 33 50 0.5000 0.5 1.2 -4.5000",
         "2 0 1 0 18 0.2000 0.5 1.2 none",
         "gazette 3 4 32 50",
-        "rarity pool 1 0.7500 1.5 2.5",
+        "rarity pool 1 0.7500 1.5 2.5 0.0 0",
         "manifest_documents 1.0.0 passed 9 1",
         "exact duplicate 2",
     ):

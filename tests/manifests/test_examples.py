@@ -18,7 +18,7 @@ GOLDEN = ROOT / "tests" / "golden" / "manifest_v1"
 
 def run(name, *arguments):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=290)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
