@@ -385,6 +385,29 @@ def _samplers(result: dict[str, Any]) -> str:
     )
 
 
+def _manifest_reading(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            _cell(found["wall_seconds"]),
+            _cell(found["cpu_seconds"]),
+            f"{result['n_documents'] / found['cpu_seconds']['median']:,.0f}",
+            _megabytes(found["peak_bytes"]),
+        ]
+        for name, found in result["ways"].items()
+    ]
+    return (
+        f"## Reading a manifest of {result['n_documents']:,} documents\n\n"
+        f"{result['bytes'] / 1e6:,.0f} MB of Parquet, {result['characters'] / 1e6:,.0f} MB of "
+        "text. Iterating gives a dict of id, text, tokens and weight per\ndocument, in one "
+        "process. Imports, and what `datasets` prepares before the first row, are not counted\n"
+        "in seconds; peak memory has them. Each way has a process of its own, `datasets` in an "
+        "environment of its\nown. "
+        f"{_made_by(result, 'rounds')}\n\n"
+        + _table(["way", "s", "CPU s", "documents per CPU s", "peak, MB"], rows)
+    )
+
+
 def _unspent(run: dict[str, Any] | None) -> str:
     if run is None or run["unspent_share"] is None:
         return "-"
@@ -462,6 +485,7 @@ _TABLES = {
     "dedup": _dedup,
     "gradients": _gradients,
     "facility_location": _facility_location,
+    "manifest_reading": _manifest_reading,
     "samplers": _samplers,
 }
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.manifest_diff_command import diff
+from flows.manifest_export_command import export
+from flows.manifest_sign_command import public_key_option, sign
+from flows.manifest_withdraw_command import withdraw
 from flows.tables import print_section, print_table
 
 if TYPE_CHECKING:
-    from databourse.manifests import ManifestInfo, PoolListing, VersionListing
-    from databourse.manifests.model import SourceTotals, TopicTotals
+    from databourse.manifests import ManifestInfo, PoolListing, VersionListing, Withdrawal
+    from databourse.manifests.model import SignalRecord, SourceTotals, TopicTotals
 
 manifest_app = typer.Typer(
     name="manifest",
-    help="List, read and verify published manifests.",
+    help="List, read, verify, compare, export, withdraw and sign published manifests.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+manifest_app.command("diff")(diff)
+manifest_app.command("export")(export)
+manifest_app.command("sign")(sign)
+manifest_app.command("withdraw")(withdraw)
 
 PathArgument = Annotated[
     str, typer.Argument(metavar="PATH", help="Folder of a pool or of one version; a path or URI.")
@@ -30,6 +39,9 @@ VersionOption = Annotated[
     typer.Option("--version", min=1, help="Which version of the pool.", show_default="latest"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+WithdrawnOption = Annotated[
+    bool, typer.Option("--allow-withdrawn", help="Accept a version that was withdrawn.")
+]
 
 
 @manifest_app.command("list")
@@ -58,11 +70,18 @@ def list_command(
         for problem in (pool.problem, *(version.problem for version in pool.versions)):
             if problem:
                 typer.echo(problem, err=True)
+        for each in pool.versions:
+            if each.withdrawal is not None:
+                typer.echo(withdrawn_text(each.withdrawal), err=True)
 
 
 @manifest_app.command("show")
 def show_command(
-    path: PathArgument, *, version: VersionOption = None, as_json: JsonOption = False
+    path: PathArgument,
+    *,
+    version: VersionOption = None,
+    allow_withdrawn: WithdrawnOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what a manifest holds: what was bought, under which budget, by which signals.
 
@@ -70,7 +89,11 @@ def show_command(
     """
     from databourse.manifests import open_manifest
 
-    manifest = open_manifest(path, "latest" if version is None else version)
+    manifest = open_manifest(
+        path, "latest" if version is None else version, allow_withdrawn=allow_withdrawn
+    )
+    if manifest.withdrawal is not None:
+        typer.echo(withdrawn_text(manifest.withdrawal), err=True)
     if as_json:
         _print_json(manifest.info.model_dump(mode="json"))
         return
@@ -79,15 +102,33 @@ def show_command(
 
 @manifest_app.command("verify")
 def verify_command(
-    path: PathArgument, *, version: VersionOption = None, as_json: JsonOption = False
+    path: PathArgument,
+    *,
+    version: VersionOption = None,
+    require_signature: Annotated[
+        bool,
+        typer.Option(
+            "--require-signature",
+            help="It must be signed by --public-key, or by $DATABOURSE_PUBLIC_KEY.",
+        ),
+    ] = False,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", help="PEM of who must have signed; implies the above."),
+    ] = None,
+    allow_withdrawn: WithdrawnOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check every byte and every total of a manifest; exit code 1 names each bad file.
+
+    A version that was withdrawn, or has no signature where one is required, gives exit code 1 too.
 
     Example: databourse manifest verify s3://bucket/manifests/ag_news
     """
     from databourse.manifests import verify
 
-    report = verify(path, version="latest" if version is None else version)
+    key = public_key_option(public_key, is_required=require_signature)
+    report = verify(path, version="latest" if version is None else version, public_key=key)
     info = report.info
     if as_json:
         _print_json(
@@ -99,19 +140,34 @@ def verify_command(
                 "problems": [
                     {"file": problem.file, "what": problem.what} for problem in report.problems
                 ],
+                "signature": None if key is None else report.ok,
+                "withdrawn": report.withdrawal.model_dump(mode="json")
+                if report.withdrawal
+                else None,
             }
         )
     elif info is not None and report.ok:
         typer.echo(
             f"ok: {info.pool} version {info.version}, {info.spent.documents:,} documents, "
             f"{info.spent.tokens:,} tokens, manifest id {info.manifest_id}"
+            + (", signed" if key is not None else "")
         )
     else:
         for problem in report.problems:
             typer.echo(f"{problem.file}: {problem.what}")
-        typer.echo(f"the manifest at {report.location} is damaged; copy it again", err=True)
-    if not report.ok:
+        what = "is damaged; copy it again" if key is None else "is damaged, or not signed so"
+        typer.echo(f"the manifest at {report.location} {what}", err=True)
+    if report.withdrawal is not None:
+        typer.echo(withdrawn_text(report.withdrawal), err=True)
+    if not report.ok or (report.withdrawal is not None and not allow_withdrawn):
         raise typer.Exit(1)
+
+
+def withdrawn_text(record: Withdrawal) -> str:
+    """Return the line that says that a version was withdrawn, and why."""
+    return (
+        f"version {record.version} was withdrawn on {record.withdrawn_at:%Y-%m-%d}: {record.reason}"
+    )
 
 
 def _print_json(record: dict[str, object]) -> None:
@@ -135,6 +191,7 @@ def _version_record(listing: VersionListing) -> dict[str, object]:
         "path": listing.location,
         "state": listing.state,
         "problem": listing.problem or None,
+        "withdrawn": listing.withdrawal.reason if listing.withdrawal else None,
         "manifest_id": info.manifest_id if info else None,
         "documents": info.spent.documents if info else None,
         "tokens": info.spent.tokens if info else None,
@@ -193,19 +250,22 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
     )
     print_section(
         "Signals",
-        ["signal", "scope", "revision", "weight", "seconds", "CPU seconds"],
-        (
-            [
-                signal.signal,
-                signal.scope,
-                str(signal.revision),
-                f"{signal.weight:.4f}",
-                f"{signal.seconds:.1f}",
-                f"{signal.cpu_seconds:.1f}",
-            ]
-            for signal in info.signals
-        ),
+        ["signal", "scope", "revision", "weight", "seconds", "CPU s", "GPU s", "model calls"],
+        [
+            *(
+                [
+                    signal.signal,
+                    signal.scope,
+                    str(signal.revision),
+                    f"{signal.weight:.4f}",
+                    *_costs([signal]),
+                ]
+                for signal in info.signals
+            ),
+            *([["together", "", "", "", *_costs(info.signals)]] if len(info.signals) > 1 else []),
+        ],
     )
+    _print_decontamination(info.decontamination)
     print_section(
         "Contracts",
         ["contract", "version", "result", "rules", "failed warnings"],
@@ -250,8 +310,55 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("marginal price", f"{_log_price(info.marginal_log_price_per_token)} (log, per token)"),
         ("length bias", f"{info.market.length_bias:g}"),
         ("method", _method(info)),
+        ("signed", f"by key {info.signer}" if info.signer else "not when it was published"),
         ("decontamination", _decontamination(info)),
     ]
+
+
+def _costs(signals: Sequence[SignalRecord]) -> tuple[str, str, str, str]:
+    """Return what signals took, all of them together."""
+    return (
+        f"{sum(signal.seconds for signal in signals):,.1f}",
+        f"{sum(signal.cpu_seconds for signal in signals):,.1f}",
+        f"{sum(signal.gpu_seconds for signal in signals):,.1f}",
+        f"{sum(signal.model_calls for signal in signals):,}",
+    )
+
+
+def _print_decontamination(proof: Mapping[str, object] | None) -> None:
+    """Print what the pool was compared with and how, whatever further facts the proof has."""
+    sets = proof.get("sets") if proof else None
+    if proof is None or not isinstance(sets, list):
+        return
+    print_section(
+        "Compared with, so that the pool gives away no test",
+        ["set", "examples", "found in the pool", "documents dropped"],
+        (
+            [
+                str(each.get("name")),
+                *(
+                    f"{each.get(key, 0):,}"
+                    for key in ("examples", "examples_found", "documents_dropped")
+                ),
+            ]
+            for each in sets
+            if isinstance(each, dict)
+        ),
+    )
+    facts = {key: value for key, value in proof.items() if key != "sets"}
+    for name, value in _flat_facts(facts):
+        typer.echo(f"  {name}: {value}")
+
+
+def _flat_facts(facts: Mapping[str, object], before: str = "") -> list[tuple[str, str]]:
+    found = []
+    for key, value in facts.items():
+        name = f"{before}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            found += _flat_facts(value, f"{name}, ")
+        else:
+            found.append((name, "none" if value is None else str(value)))
+    return found
 
 
 def _decontamination(info: ManifestInfo) -> str:

@@ -12,6 +12,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.publication import Outcome, outcome_of, publish_selection
+from databourse.refresh.settings import configured_signing_key
 from tasks.stages import stage_task, timed_stage
 
 
@@ -23,7 +24,13 @@ def publish_manifest(
 
     def work(_: ProgressReport) -> StageReport:
         warehouse = run.open_warehouse()
-        publication = publish_selection(warehouse, path, stages=stages, now=datetime.now(UTC))
+        publication = publish_selection(
+            warehouse,
+            path,
+            stages=stages,
+            signing_key=configured_signing_key(run.config, Path(run.root)),
+            now=datetime.now(UTC),
+        )
         outcome = outcome_of(warehouse, run, publication, candidates=candidates)
         _show(outcome, summary)
         note = publication.outcome + (f"; {publication.note}" if publication.note else "")

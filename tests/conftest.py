@@ -261,7 +261,7 @@ def tiny_encoder_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("letters")
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
     tokenizer = Tokenizer(
-        models.WordLevel({each: place for place, each in enumerate(names)}, unk_token="[UNK]")  # noqa: S106
+        models.WordLevel({each: place for place, each in enumerate(names)}, unk_token="[UNK]")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.add_special_tokens(names[:4])
@@ -271,8 +271,8 @@ def tiny_encoder_folder(tmp_path_factory):
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=40,
-        pad_token="[PAD]",  # noqa: S106
-        unk_token="[UNK]",  # noqa: S106
+        pad_token="[PAD]",
+        unk_token="[UNK]",
     ).save_pretrained(str(folder))
     config = transformers.BertConfig(
         vocab_size=len(names),

@@ -270,6 +270,11 @@ class ManifestConfig(Section):
 
     include_text: bool = Field(default=True, description="Write the texts into the manifest.")
     shard_documents: int = Field(default=100_000, ge=1, description="Rows per Parquet file.")
+    signing_key: str | None = Field(
+        default=None,
+        description="File of an ed25519 private key (PEM) that signs what is published; "
+        "null: that in the environment variable DATABOURSE_SIGNING_KEY, if there is one.",
+    )
 
 
 class ComputeConfig(Section):

@@ -44,7 +44,7 @@ class Tokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.tokenizer_id = f"{name}@{digest_of(json.loads(tokenizer.to_str()))[:16]}"
+        self.tokenizer_id = f"{name}@{tokenizer_fingerprint(tokenizer.to_str())}"
 
     def count_tokens(
         self, texts: Sequence[str], *, progress: ProgressReport = silent
@@ -73,6 +73,16 @@ class Tokenizer:
                 f"one of {len(texts):,} is not a text or has a lone surrogate"
             ) from error
         return [len(encoding) for encoding in encodings]
+
+
+def tokenizer_fingerprint(content: str) -> str:
+    """Return the digest of what a tokenizer does, 16 hex digits, truncation and padding left out.
+
+    Args:
+        content: its tokenizer.json, as its own `to_str()` writes it.
+    """
+    parsed: dict[str, Any] = json.loads(content)
+    return digest_of({**parsed, "truncation": None, "padding": None})[:16]
 
 
 def load_tokenizer(name: str, *, root: Path = Path()) -> Tokenizer:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from databourse.errors import IntegrityError, ManifestError
+from databourse.manifests.seals import seal, unseal
 from flows.manifest_commands import manifest_app
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "manifest_v1"
@@ -57,6 +58,8 @@ def test_verify_prints_one_json_object_good_or_bad(pool):
         "manifest_id": MANIFEST_ID,
         "version": 1,
         "problems": [],
+        "signature": None,
+        "withdrawn": None,
     }
     assert result.exit_code == 1
     assert not bad["ok"]
@@ -83,7 +86,7 @@ def test_show_says_what_was_bought_how_and_at_which_price(pool):
         "1 3 4 33 50 0.5000 0.5 1.2 -4.5000",
         "2 0 1 0 18 0.2000 0.5 1.2 none",
         "gazette 3 4 32 50",
-        "rarity pool 1 0.7500 1.5 2.5",
+        "rarity pool 1 0.7500 1.5 2.5 0.0 0",
         "manifest_documents 1.0.0 passed 9 1",
         "exact duplicate 2",
     ):
@@ -127,6 +130,7 @@ def test_list_prints_one_json_object(pool):
         "path": str(pool / "v000001"),
         "state": "latest",
         "problem": None,
+        "withdrawn": None,
         "manifest_id": MANIFEST_ID,
         "documents": 5,
         "tokens": 55,
@@ -173,3 +177,97 @@ def test_help_is_answered_without_loading_pyarrow():
 
     assert done.returncode == 0, done.stderr
     assert "verify" in done.stdout
+
+
+def test_a_withdrawn_version_is_refused_everywhere_and_says_why(pool):
+    done = run("withdraw", pool, "--version", 1, "--reason", "roses were eaten")
+
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "latest names no version"
+    with pytest.raises(ManifestError, match="every version of it was withdrawn"):
+        raise run("show", pool).exception
+    with pytest.raises(ManifestError, match="roses were eaten"):
+        raise run("show", pool, "--version", 1).exception
+    shown = run("show", pool, "--version", 1, "--allow-withdrawn")
+    assert (shown.exit_code, "roses were eaten" in shown.stderr) == (0, True)
+    verified = run("verify", pool, "--version", 1)
+    assert (verified.exit_code, "roses were eaten" in verified.stderr) == (1, True)
+    assert run("verify", pool, "--version", 1, "--allow-withdrawn").exit_code == 0
+    record = json.loads(run("verify", pool, "--version", 1, "--json").stdout)
+    assert record["ok"] is True
+    assert record["withdrawn"]["reason"] == "roses were eaten"
+    listed = run("list", pool)
+    assert "withdrawn" in listed.stdout
+    assert "roses were eaten" in listed.stderr
+
+
+def test_diff_prints_text_json_and_a_page(pool, tmp_path):
+    page = tmp_path / "diff.html"
+
+    text = run("diff", pool, pool, "--html", page)
+    record = json.loads(run("diff", pool, pool, "--json").stdout)
+
+    assert text.exit_code == 0
+    assert "kept            5 documents, 55 tokens" in text.stdout
+    assert record["same_content"] is True
+    assert record["kept"] == {"documents": 5, "tokens": 55}
+    assert "<h2>Tokens by topic</h2>" in page.read_text()
+    with pytest.raises(ManifestError, match="exists already; nothing was overwritten"):
+        raise run("diff", pool, pool, "--html", page).exception
+
+
+def test_export_writes_a_folder_once(pool, tmp_path):
+    command = ("export", pool, "--format", "jsonl", "--to", tmp_path / "out")
+
+    record = json.loads(run(*command, "--json").stdout)
+
+    assert (record["documents"], record["files"]) == (5, ["documents-00000.jsonl"])
+    with pytest.raises(ManifestError, match="exists already; nothing was overwritten"):
+        raise run(*command).exception
+    assert run(*command[:3], "nonsense", *command[4:]).exit_code == 2
+
+
+def test_signing_and_requiring_a_signature(pool, tmp_path):
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"], check=True
+    )
+    subprocess.run(
+        ["openssl", "pkey", "-in", tmp_path / "key.pem", "-pubout", "-out", tmp_path / "key.pub"],
+        check=True,
+    )
+    required = ("verify", pool, "--require-signature", "--public-key", tmp_path / "key.pub")
+    unsigned = run(*required)
+
+    done = json.loads(run("sign", pool, "--key", tmp_path / "key.pem", "--json").stdout)
+
+    assert (unsigned.exit_code, "is not signed" in unsigned.stdout) == (1, True)
+    assert done["path"] == str(pool / "v000001.provenance.dsse.json")
+    signed = run(*required)
+    assert (signed.exit_code, signed.stdout.endswith(", signed\n")) == (0, True)
+    for command in (("verify", pool, "--require-signature"), ("sign", pool)):
+        refusal = run(*command).exception
+        assert refusal.exit_code == 2
+        assert "needs --" in str(refusal)
+
+
+def test_show_tells_what_the_pool_was_kept_apart_from_and_what_signals_cost(pool):
+    path = pool / "v000001" / "manifest.json"
+    proof = {
+        "dropped": 2,
+        "parameters": {"ngram": 8},
+        "sets": [{"name": "exam", "examples": 60, "examples_found": 3, "documents_dropped": 2}],
+        "recall": 0.97,
+    }
+    path.write_bytes(seal(unseal(path.read_bytes()) | {"decontamination": proof}))
+
+    lines = [" ".join(line.split()) for line in run("show", pool).stdout.splitlines()]
+
+    for line in (
+        "decontamination 2 documents dropped against exam",
+        "exam 60 3 2",
+        "parameters, ngram: 8",
+        "recall: 0.97",
+        "together 3.0 5.0 0.0 0",
+        "signed not when it was published",
+    ):
+        assert line in lines

@@ -78,7 +78,7 @@ def make_bigrams(logits, names="abcd", context=16):
         module.transformer.wte.weight.copy_(torch.cat([eye, -eye], dim=1))
         module.lm_head.weight[:, :size] = table.T / math.sqrt(size)
     vocabulary = {"<s>": 0} | {name: place + 1 for place, name in enumerate(names)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))  # noqa: S106 - a token of text
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(["<s>"])

@@ -122,6 +122,20 @@ def publish_into(root, *, facts=None, documents=None, shard_rows=2, extra=None, 
     return manifests.publish(staged, contracts=CONTRACTS, validation=VALIDATION, published_at=now)
 
 
+def publish_many(root, *, n_documents, shard_rows):
+    """Publish generated documents of two topics and unequal weights; return the version's path."""
+    texts = [
+        (f"story {index}", "gazette", str(index % 2), 1 + index % 5, -1.0 - index / 8, None)
+        for index in range(n_documents)
+    ]
+    weights = pa.array([0.25 + (index % 7) / 2 for index in range(n_documents)])
+    documents = make_documents(texts=texts).append_column("weight", weights)
+    limit = 5 * n_documents
+    budget = {"kind": "tokens", "amount": limit, "limit_tokens": limit}
+    facts = make_facts(budget=budget, candidates={"documents": n_documents, "tokens": limit})
+    return publish_into(root, facts=facts, documents=documents, shard_rows=shard_rows).path
+
+
 class Made:
     """What the tests of this folder build manifests from."""
 
@@ -152,6 +166,11 @@ class Made:
     @staticmethod
     def latest(root):
         return json.loads((root / "gazette" / "latest.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def many():
+    return publish_many
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import pytest
 
 import databourse
+import databourse.manifests
 from databourse.errors import IntegrityError, ManifestError, MissingExtraError, UnknownNameError
 from databourse.manifests import Document, open_manifest
 
@@ -147,11 +150,84 @@ def test_a_hugging_face_dataset_holds_the_rows(published):
 
 
 def test_importing_manifests_needs_none_of_the_heavy_packages():
+    heavy = {"torch", "prefect", "transformers", "pandas", "pyarrow", "duckdb", "datasets"}
     code = (
         "import sys, databourse.manifests, flows.manifest_commands; "
-        "print(*sorted({'torch', 'prefect', 'pandas', 'pyarrow', 'duckdb', 'datasets'} "
-        "& set(sys.modules)))"
+        f"print(*sorted({heavy | {'cryptography', 'jinja2', 'tokenizers'}!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
+
+
+def test_importing_manifests_takes_less_than_a_second():
+    code = (
+        "import time; start = time.process_time(); import databourse.manifests; "
+        "print(time.process_time() - start)"
+    )
+    took = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for _ in range(2)
+    )
+    assert took < 1.0
+
+
+def test_the_base_install_reads_compares_and_exports(published, tmp_path):
+    """Packages of the extras are hidden, as in an environment that has the base install alone."""
+    hidden = ["torch", "prefect", "transformers", "tokenizers", "sklearn", "scipy", "faiss"]
+    hidden += ["great_expectations", "cryptography", "datasets", "zstandard", "sqlalchemy"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({hidden!r}))\n"
+        "from pathlib import Path\n"
+        "from databourse.manifests import *\n"
+        "from databourse.manifests.difference_page import render_difference_page\n"
+        f"manifest = open_manifest({str(published)!r})\n"
+        "manifest.verify(); manifest.to_arrow(); manifest.to_pandas()\n"
+        "assert len(list(manifest.iter_documents())) == 5\n"
+        "render_difference_page(diff_manifests(manifest, manifest))\n"
+        "for form in ('jsonl', 'parquet', 'webdataset', 'mds'):\n"
+        f"    export_manifest(manifest, Path({str(tmp_path)!r}) / form, format=form)\n"
+        f"list_manifests({str(published.parent)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def web(published):
+    """Serve the pool over http, listings included."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, directory=str(published.parent.parent), **options)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/gazette"
+        server.shutdown()
+
+
+def test_a_manifest_is_read_and_verified_over_http(published, web):
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp, which is not installed")
+
+    manifest = open_manifest(web)
+
+    assert manifest.location == f"{web}/v000001"
+    assert manifest.verify().ok
+    assert databourse.manifests.verify(web).ok
+    assert manifest.to_arrow().equals(open_manifest(published).to_arrow())
+    shard = published / "documents-00001.parquet"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] + b"x")
+    report = databourse.manifests.verify(web)
+    assert [problem.file for problem in report.problems] == [shard.name]
+    shard.write_bytes(data[:-1])
+    with pytest.raises(IntegrityError, match=r"documents-00001\.parquet has"):
+        open_manifest(web)
+    shard.unlink()
+    with pytest.raises(IntegrityError, match=r"documents-00001\.parquet is missing"):
+        open_manifest(web)

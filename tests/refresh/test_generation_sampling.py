@@ -63,7 +63,7 @@ def entailment_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("judge")
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz"]
     tokenizer = Tokenizer(
-        models.WordLevel({each: place for place, each in enumerate(names)}, unk_token="[UNK]")  # noqa: S106
+        models.WordLevel({each: place for place, each in enumerate(names)}, unk_token="[UNK]")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.add_special_tokens(names[:4])
@@ -75,10 +75,10 @@ def entailment_folder(tmp_path_factory):
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=40,
-        pad_token="[PAD]",  # noqa: S106
-        unk_token="[UNK]",  # noqa: S106
-        cls_token="[CLS]",  # noqa: S106
-        sep_token="[SEP]",  # noqa: S106
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     ).save_pretrained(str(folder))
     labels = ["contradiction", "entailment", "neutral"]

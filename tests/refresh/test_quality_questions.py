@@ -391,8 +391,8 @@ def answering_folder(tmp_path_factory):
         wrapped = transformers.PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
             model_max_length=1_000,
-            eos_token="</s>",  # noqa: S106
-            pad_token="</s>",  # noqa: S106
+            eos_token="</s>",
+            pad_token="</s>",
         )
         wrapped.save_pretrained(str(folder))
         size = {"vocab_size": len(wrapped)}

@@ -8,6 +8,9 @@ the identity of a manifest in `identity`, the order of events of a publication i
 from __future__ import annotations
 
 from databourse.manifests.catalogue import PoolListing, VersionListing, list_manifests
+from databourse.manifests.differences import ManifestDiff, diff_manifests, diff_record
+from databourse.manifests.export_formats import Format
+from databourse.manifests.exports import Export, export_manifest
 from databourse.manifests.identity import manifest_identity
 from databourse.manifests.model import (
     Budget,
@@ -22,10 +25,14 @@ from databourse.manifests.model import (
     SourceSupply,
     Tokenizer,
     TopicMarket,
+    Withdrawal,
     manifest_json_schema,
 )
+from databourse.manifests.progress_states import merge_states
 from databourse.manifests.publication import Publication, next_version, publish
 from databourse.manifests.reader import Document, Manifest, open_manifest
+from databourse.manifests.signatures import private_key, public_key
+from databourse.manifests.signing import sign_manifest
 from databourse.manifests.staging import (
     StagedManifest,
     abandon,
@@ -35,14 +42,18 @@ from databourse.manifests.staging import (
     sweep_staging,
 )
 from databourse.manifests.verification import Problem, VerificationReport, verify
+from databourse.manifests.withdrawals import WithdrawalOutcome, withdraw
 
 __all__ = [
     "Budget",
     "ContractResult",
     "Counts",
     "Document",
+    "Export",
+    "Format",
     "Latest",
     "Manifest",
+    "ManifestDiff",
     "ManifestFacts",
     "ManifestInfo",
     "MarketRecord",
@@ -57,16 +68,26 @@ __all__ = [
     "TopicMarket",
     "VerificationReport",
     "VersionListing",
+    "Withdrawal",
+    "WithdrawalOutcome",
     "abandon",
     "add_file",
+    "diff_manifests",
+    "diff_record",
+    "export_manifest",
     "list_manifests",
     "load_staged",
     "manifest_identity",
     "manifest_json_schema",
+    "merge_states",
     "next_version",
     "open_manifest",
+    "private_key",
+    "public_key",
     "publish",
+    "sign_manifest",
     "stage",
     "sweep_staging",
     "verify",
+    "withdraw",
 ]

@@ -16,17 +16,20 @@ from databourse.manifests.folders import (
     read_latest,
     version_name,
     version_numbers,
+    withdrawal_of,
 )
-from databourse.manifests.model import ManifestInfo
+from databourse.manifests.model import ManifestInfo, Withdrawal
 from databourse.manifests.reader import read_info
 from databourse.manifests.verification import no_manifest
 
-State = Literal["latest", "published", "unpublished", "damaged"]
+State = Literal["latest", "published", "unpublished", "withdrawn", "damaged"]
 
 
 @dataclass(frozen=True)
 class VersionListing:
     """One version of a pool; `info` is None and `problem` says why if it cannot be opened.
+
+    A withdrawn version has its `info`, and `withdrawal` says why it was withdrawn.
 
     `unpublished` is a version that `latest.json` never named: its publication was interrupted.
     """
@@ -36,6 +39,7 @@ class VersionListing:
     state: State
     info: ManifestInfo | None
     problem: str = ""
+    withdrawal: Withdrawal | None = None
 
 
 @dataclass(frozen=True)
@@ -82,25 +86,28 @@ def _pool_listing(pool: Folder) -> PoolListing:
     except DatabourseError as error:
         problem = str(error)
     opened = {version: _opened(pool, version) for version in version_numbers(pool)}
-    skipped = _skipped({version: info for version, (info, _) in opened.items()}, latest)
+    skipped = _skipped({version: info for version, (info, _, _) in opened.items()}, latest)
     versions = tuple(
         VersionListing(
             version=version,
             location=str(pool.child(version_name(version))),
-            state=_state(version, info, latest, skipped),
+            state="withdrawn" if withdrawal else _state(version, info, latest, skipped),
             info=info,
             problem=what,
+            withdrawal=withdrawal,
         )
-        for version, (info, what) in opened.items()
+        for version, (info, what, withdrawal) in opened.items()
     )
     return PoolListing(pool.name, str(pool), latest, versions, problem)
 
 
-def _opened(pool: Folder, version: int) -> tuple[ManifestInfo | None, str]:
+def _opened(pool: Folder, version: int) -> tuple[ManifestInfo | None, str, Withdrawal | None]:
+    folder = pool.child(version_name(version))
     try:
-        return read_info(pool.child(version_name(version))), ""
+        info = read_info(folder)
+        return info, "", withdrawal_of(folder, info)
     except DatabourseError as error:
-        return None, str(error)
+        return None, str(error), None
 
 
 def _skipped(infos: dict[int, ManifestInfo | None], latest: int | None) -> set[int]:

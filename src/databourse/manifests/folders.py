@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from databourse.errors import IntegrityError, ManifestError
-from databourse.manifests.model import SCHEMA_VERSION, Latest, ManifestInfo
+from databourse.manifests.model import SCHEMA_VERSION, Latest, ManifestInfo, Withdrawal
 from databourse.manifests.seals import BrokenSealError, unseal
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Location = str | PathLike[str]
 """A local path or an fsspec URI, such as `s3://bucket/manifests/pool`."""
 
 _VERSION_NAME = re.compile(r"v([0-9]{6,})")
+_WITHDRAWN = ".withdrawn.json"
 _CHUNK_BYTES = 1 << 20
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -49,6 +50,15 @@ class Folder:
     def child(self, name: str) -> Folder:
         """Return the folder of that name inside it; it need not exist."""
         return Folder(self.fs, self._path(name))
+
+    @property
+    def parent(self) -> Folder:
+        """Return the folder that it lies in."""
+        return Folder(self.fs, self.root.rstrip("/").rpartition("/")[0])
+
+    def has(self, name: str) -> bool:
+        """Return whether one of its files is there."""
+        return bool(self.fs.exists(self._path(name)))
 
     def open(self, name: str) -> IO[bytes]:
         """Return one of its files, opened for reading bytes."""
@@ -95,7 +105,11 @@ class Folder:
                 yield f"{inside}{name}/", 0
                 yield from self._walk(f"{inside}{name}/")
             else:
-                yield f"{inside}{name}", int(entry["size"] or 0)
+                yield f"{inside}{name}", self._size(f"{inside}{name}", entry["size"])
+
+    def _size(self, name: str, listed: int | None) -> int:
+        # a web server lists names only
+        return int(self.fs.size(self._path(name)) or 0) if listed is None else int(listed)
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}".rstrip("/")
@@ -132,6 +146,11 @@ def version_number(name: str) -> int | None:
     return number if number and version_name(number) == name else None
 
 
+def withdrawal_name(version: int) -> str:
+    """Return the name of the file, beside a version, that says why it was withdrawn."""
+    return f"{version_name(version)}{_WITHDRAWN}"
+
+
 def version_numbers(pool: Folder) -> list[int]:
     """Return the versions that have a folder in a pool, ascending."""
     numbers = [
@@ -165,8 +184,10 @@ def read_latest(pool: Folder) -> Latest:
     try:
         data = pool.read(LATEST_FILE)
     except FileNotFoundError:
+        withdrawn = [name for name in pool.entries() if name.endswith(_WITHDRAWN)]
+        why = "every version of it was withdrawn" if withdrawn else "nothing was published there"
         raise ManifestError(
-            f"{pool} has no {LATEST_FILE}: nothing was published there; name a version, "
+            f"{pool} has no {LATEST_FILE}: {why}; name a version, "
             "or publish with: databourse run CONFIG"
         ) from None
     try:
@@ -176,6 +197,35 @@ def read_latest(pool: Folder) -> Latest:
             f"{pool}/{LATEST_FILE} {error}. Name a version instead, or delete the file: "
             "the next refresh writes it again."
         ) from None
+
+
+def withdrawal_of(version: Folder, info: ManifestInfo) -> Withdrawal | None:
+    """Return why a version was withdrawn, or None if it was not.
+
+    Raises:
+        IntegrityError: the record beside the version is damaged, or speaks of another manifest.
+        ManifestError: the record may not be read.
+    """
+    pool, name = version.parent, withdrawal_name(info.version)
+    try:
+        record = _model_of(unseal(pool.read(name)), Withdrawal)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise ManifestError(
+            f"{pool}/{name} may not be read, so {version} may be withdrawn: {error}"
+        ) from error
+    except BrokenSealError as error:
+        raise IntegrityError(
+            f"{pool}/{name} {error}. It says why version {info.version} was withdrawn: "
+            "copy it again, or withdraw the version again"
+        ) from error
+    if (record.version, record.manifest_id) != (info.version, info.manifest_id):
+        raise IntegrityError(
+            f"{pool}/{name} withdraws version {record.version}, manifest id {record.manifest_id}, "
+            f"but beside it lies version {info.version}, manifest id {info.manifest_id}"
+        )
+    return record
 
 
 def parse_latest(data: bytes) -> Latest:

@@ -223,7 +223,10 @@ class ManifestInfo(ManifestDraft):
     contracts: tuple[ContractResult, ...]
     validation_sha256: Sha256 = Field(description="Digest of validation.json.")
     files: dict[FileName, Sha256] = Field(
-        description="Every file of the version but shards, manifest.json and SHA256SUMS."
+        description="Every file of the version but shards, manifest.json, SHA256SUMS and signature."
+    )
+    signer: Sha256 | None = Field(
+        default=None, description="Whose public key's signature is in provenance.dsse.json."
     )
 
 
@@ -235,6 +238,16 @@ class Latest(_Part):
     path: FileName = Field(description="Folder of the version, beside latest.json.")
     manifest_sha256: Sha256 = Field(description="Digest of its manifest.json.")
     published_at: AwareDatetime
+
+
+class Withdrawal(_Part):
+    """The content of `v000001.withdrawn.json`, beside the version: it must not be used any more."""
+
+    version: int = Field(ge=1)
+    manifest_id: Sha256
+    manifest_sha256: Sha256 = Field(description="Digest of the version's manifest.json.")
+    reason: str = Field(min_length=1)
+    withdrawn_at: AwareDatetime
 
 
 def manifest_json_schema() -> dict[str, object]:

@@ -10,7 +10,8 @@ Order of events, each on the disk before the next begins:
 A process killed between 3 and 4 leaves a whole version that `latest.json` does not name. The next
 publication of the same content adopts it: `latest.json` is swapped, no further version is made.
 Other content gets the next free number and the parent that `latest.json` names; the version left
-over stays, and `list_manifests` calls it unpublished. A lock on the pool, which dies with its
+over stays, and `list_manifests` calls it unpublished. What was withdrawn is neither published again
+nor adopted. A lock on the pool, which dies with its
 process, makes publications wait for each other.
 """
 
@@ -18,13 +19,11 @@ from __future__ import annotations
 
 import errno
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
@@ -39,6 +38,7 @@ from databourse.manifests.folders import (
     read_latest,
     version_name,
     version_number,
+    withdrawal_name,
 )
 from databourse.manifests.model import (
     SCHEMA_VERSION,
@@ -47,7 +47,10 @@ from databourse.manifests.model import (
     ManifestInfo,
     VersionRef,
 )
+from databourse.manifests.pool_changes import only_writer, swap_latest
+from databourse.manifests.provenance import PROVENANCE_FILE, envelope_bytes
 from databourse.manifests.seals import seal
+from databourse.manifests.signatures import key_id
 from databourse.manifests.staging import (
     CROISSANT_FILE,
     DRAFT_FILE,
@@ -63,10 +66,10 @@ from databourse.manifests.verification import (
     sums_text,
     verify_version,
 )
+from databourse.manifests.withdrawals import leave_withdrawn, withdrawn_with
 
-_LOCK_FILE = ".publish.lock"
-_LATEST_DRAFT = ".latest.json.tmp"
-_POLL_SECONDS = 0.05
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def publish(
     contracts: Sequence[ContractResult],
     validation: Mapping[str, JsonValue],
     published_at: datetime,
+    signing_key: Ed25519PrivateKey | None = None,
     wait_seconds: float = 60.0,
 ) -> Publication:
     """Make a staged manifest the latest version of its pool; its staging folder is gone then.
@@ -107,10 +111,12 @@ def publish(
         contracts: one result per contract that guards the manifest; all must be successful.
         validation: every contract's full result, the content of validation.json.
         published_at: now, with a time zone.
+        signing_key: who signs the manifest; None leaves it unsigned.
         wait_seconds: how long to wait for another publication in the same pool.
 
     Raises:
-        ManifestError: a contract failed, or another publication does not end. Nothing changed.
+        ManifestError: a contract failed, the same content was withdrawn, or another publication
+            does not end. Nothing changed.
         IntegrityError: latest.json or the staged files are damaged. Nothing changed.
     """
     failed = [result.contract for result in contracts if not result.success]
@@ -119,7 +125,9 @@ def publish(
             f"contract {', '.join(failed)} failed, so nothing was published in "
             f"{staged.pool_path}; see the failed rules in its result"
         )
-    with _only_publisher(staged.pool_path, wait_seconds):
+    with only_writer(staged.pool_path, wait_seconds):
+        leave_withdrawn(staged.pool_path, published_at)
+        _refuse_withdrawn(staged)
         latest = _latest(staged.pool_path)
         damage = ""
         if latest is not None and latest.manifest_id == staged.draft.manifest_id:
@@ -129,13 +137,21 @@ def publish(
                 return _publication("unchanged", staged, latest.version)
         orphan = _orphan_with(staged, latest)
         if orphan is not None:
-            _swap_latest(staged.pool_path, orphan, published_at)
+            swap_latest(staged.pool_path, orphan, published_at)
             abandon(staged)
             return _publication("adopted", staged, orphan.version)
-        info = _seal(staged, _next_version(staged.pool_path, latest), latest, contracts, validation)
+        version = _next_version(staged.pool_path, latest)
+        info = _seal(
+            staged,
+            version,
+            latest=latest,
+            contracts=contracts,
+            validation=validation,
+            signing_key=signing_key,
+        )
         verify_version(folder_at(staged.path)).require_ok()
         _rename(staged, info.version)
-        _swap_latest(staged.pool_path, info, published_at)
+        swap_latest(staged.pool_path, info, published_at)
         return _publication("published", staged, info.version, damage)
 
 
@@ -162,24 +178,14 @@ def _publication(
     )
 
 
-@contextmanager
-def _only_publisher(pool: Path, wait_seconds: float) -> Iterator[None]:
-    import fcntl
-
-    give_up = time.monotonic() + wait_seconds
-    with (pool / _LOCK_FILE).open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= give_up:
-                    raise ManifestError(
-                        f"another process has been publishing in {pool} for {wait_seconds:g} "
-                        "seconds; wait for it, then run again"
-                    ) from None
-            time.sleep(_POLL_SECONDS)
-        yield
+def _refuse_withdrawn(staged: StagedManifest) -> None:
+    record = withdrawn_with(staged.pool_path, staged.draft.manifest_id)
+    if record is not None:
+        raise ManifestError(
+            f"the same content was withdrawn from {staged.pool_path} as version {record.version} "
+            f"on {record.withdrawn_at:%Y-%m-%d}: {record.reason}. Nothing was published; change "
+            f"sources or config, or delete {withdrawal_name(record.version)} to reinstate it"
+        )
 
 
 def _latest(pool: Path) -> Latest | None:
@@ -217,9 +223,11 @@ def _orphan_with(staged: StagedManifest, latest: Latest | None) -> ManifestInfo 
 def _seal(
     staged: StagedManifest,
     version: int,
+    *,
     latest: Latest | None,
     contracts: Sequence[ContractResult],
     validation: Mapping[str, JsonValue],
+    signing_key: Ed25519PrivateKey | None,
 ) -> ManifestInfo:
     """Write the files of a version that depend on its number or on all the others."""
     import pyarrow.parquet as pq
@@ -238,9 +246,14 @@ def _seal(
         contracts=tuple(contracts),
         validation_sha256=files[VALIDATION_FILE],
         files=files,
+        signer=key_id(signing_key.public_key()) if signing_key else None,
     )
     write_durably(staged.path / MANIFEST_FILE, manifest_bytes(info))
     digests = {**expected_digests(info), MANIFEST_FILE: file_sha256(staged.path / MANIFEST_FILE)}
+    if signing_key is not None:
+        envelope = envelope_bytes(info, digests, signing_key)
+        write_durably(staged.path / PROVENANCE_FILE, envelope)
+        digests[PROVENANCE_FILE] = file_sha256(staged.path / PROVENANCE_FILE)
     write_durably(staged.path / SUMS_FILE, sums_text(digests))
     for path in (*staged.shard_paths, staged.path):
         sync(path)
@@ -276,17 +289,3 @@ def _rename(staged: StagedManifest, version: int) -> None:
             f"{target} appeared while it was being published; nothing was overwritten. Run again"
         ) from error
     sync(staged.pool_path)
-
-
-def _swap_latest(pool: Path, info: ManifestInfo, published_at: datetime) -> None:
-    name = version_name(info.version)
-    latest = Latest(
-        version=info.version,
-        manifest_id=info.manifest_id,
-        path=name,
-        manifest_sha256=file_sha256(pool / name / MANIFEST_FILE),
-        published_at=published_at,
-    )
-    write_durably(pool / _LATEST_DRAFT, seal(latest.model_dump(mode="json")))
-    (pool / _LATEST_DRAFT).replace(pool / LATEST_FILE)
-    sync(pool)

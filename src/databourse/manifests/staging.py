@@ -21,6 +21,7 @@ from databourse.errors import InputError, ManifestError
 from databourse.manifests.folders import MANIFEST_FILE, STAGING_PREFIX, SUMS_FILE, version_number
 from databourse.manifests.identity import manifest_identity
 from databourse.manifests.model import Counts, ManifestDraft, ManifestFacts, Shard
+from databourse.manifests.provenance import PROVENANCE_FILE
 from databourse.manifests.shards import SHARD_PATTERN, canonical_documents, write_shards
 from databourse.manifests.totals import counts_by, source_totals, topic_totals
 
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
 VALIDATION_FILE = "validation.json"
 CROISSANT_FILE = "croissant.json"
 DRAFT_FILE = "draft.json"
-_WRITTEN_LATER = frozenset({MANIFEST_FILE, SUMS_FILE, VALIDATION_FILE, CROISSANT_FILE, DRAFT_FILE})
+_WRITTEN_LATER = frozenset(
+    {
+        MANIFEST_FILE,
+        SUMS_FILE,
+        VALIDATION_FILE,
+        CROISSANT_FILE,
+        DRAFT_FILE,
+        PROVENANCE_FILE,
+    }
+)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 

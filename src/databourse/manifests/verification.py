@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from databourse.digests import document_id
@@ -28,9 +28,25 @@ from databourse.manifests.folders import (
     version_name,
     version_number,
     version_numbers,
+    withdrawal_name,
+    withdrawal_of,
 )
 from databourse.manifests.identity import manifest_identity
-from databourse.manifests.model import Counts, Latest, ManifestInfo, SourceTotals, TopicTotals
+from databourse.manifests.model import (
+    Counts,
+    Latest,
+    ManifestInfo,
+    SourceTotals,
+    TopicTotals,
+    Withdrawal,
+)
+from databourse.manifests.provenance import (
+    PROVENANCE_FILE,
+    is_envelope_of,
+    seal_problem,
+    signature_name,
+    signature_problem,
+)
 from databourse.manifests.seals import BrokenSealError
 from databourse.manifests.shards import (
     OPTIONAL,
@@ -45,6 +61,7 @@ from databourse.manifests.totals import counts_by
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _SUMS_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
 _UNREADABLE = "cannot be read"
@@ -70,6 +87,8 @@ class VerificationReport:
     location: str
     info: ManifestInfo | None
     problems: tuple[Problem, ...]
+    withdrawal: Withdrawal | None = None
+    """Why the version was withdrawn: its bytes may be good, its use is not."""
 
     @property
     def ok(self) -> bool:
@@ -90,12 +109,18 @@ class VerificationReport:
             )
 
 
-def verify(location: Location, *, version: Version = "latest") -> VerificationReport:
+def verify(
+    location: Location,
+    *,
+    version: Version = "latest",
+    public_key: Ed25519PublicKey | None = None,
+) -> VerificationReport:
     """Return whether a manifest is byte for byte what was published, and its rows what it says.
 
     Args:
         location: folder of a version or of a pool; a local path or fsspec URI.
         version: which version of a pool.
+        public_key: whose signature the manifest must have; None: none need be there.
 
     Raises:
         ManifestError: there is no manifest, or a newer databourse wrote it.
@@ -103,12 +128,58 @@ def verify(location: Location, *, version: Version = "latest") -> VerificationRe
     folder = folder_at(location)
     if is_version(folder):
         check_version_asked(folder, version)
-        return verify_version(folder)
-    if not is_pool(folder):
+        report = verify_version(folder)
+    elif not is_pool(folder):
         raise no_manifest(folder)
-    if version != "latest":
-        return verify_version(version_of(folder, version))
-    return _verify_latest(folder)
+    elif version != "latest":
+        folder = version_of(folder, version)
+        report = verify_version(folder)
+    else:
+        report = _verify_latest(folder)
+        folder = folder_at(report.location)
+    return _with_neighbours(report, folder, public_key)
+
+
+def _with_neighbours(
+    report: VerificationReport, folder: Folder, public_key: Ed25519PublicKey | None
+) -> VerificationReport:
+    """Add what the files beside a version say of it, and whether it is signed."""
+    info = report.info
+    if info is None:
+        return report
+    problems = list(report.problems)
+    withdrawal = None
+    try:
+        withdrawal = withdrawal_of(folder, info)
+    except IntegrityError as error:
+        problems.append(Problem(withdrawal_name(info.version), str(error)))
+    beside = signature_name(info.version)
+    places = [(folder, PROVENANCE_FILE)] if info.signer is not None else []
+    if folder.parent.has(beside):
+        places.append((folder.parent, beside))
+        damage = seal_problem(folder.parent, beside)
+        if damage:
+            problems.append(Problem(beside, damage))
+    if public_key is not None and not problems:
+        problems += _signature_problems(folder, info, places, public_key)
+    return replace(report, problems=tuple(problems), withdrawal=withdrawal)
+
+
+def _signature_problems(
+    folder: Folder,
+    info: ManifestInfo,
+    places: list[tuple[Folder, str]],
+    public_key: Ed25519PublicKey,
+) -> list[Problem]:
+    """Return why no envelope says, by a key, that these files are the manifest."""
+    digests = {**expected_digests(info), MANIFEST_FILE: folder.sha256(MANIFEST_FILE)}
+    found = []
+    for where, name in places:
+        problem = signature_problem(where.read(name), digests, public_key)
+        if problem is None:
+            return []
+        found.append(Problem(name, problem))
+    return found or [Problem(PROVENANCE_FILE, "is missing: the manifest is not signed")]
 
 
 def verify_version(folder: Folder) -> VerificationReport:
@@ -135,11 +206,28 @@ def check_files(folder: Folder) -> tuple[ManifestInfo | None, list[Problem]]:
         problems, expected = [broken], dict(listed or {})
     else:
         expected = expected_digests(info)
+        if info.signer is not None:
+            expected[PROVENANCE_FILE] = _provenance_digest(folder, info, found, listed or {})
         problems = _odd_one_out(found, sums, expected)
         if any(problem.file == MANIFEST_FILE for problem in problems):
             info, expected = None, dict(listed or {})
     problems += _differences(found, expected, _recorded_sizes(info), sizes)
     return info, sorted(problems, key=lambda problem: problem.file)
+
+
+def _provenance_digest(
+    folder: Folder, info: ManifestInfo, found: Mapping[str, str], listed: Mapping[str, str]
+) -> str:
+    """Return the digest of the envelope, which signs manifest.json and so is not in it.
+
+    A whole envelope of this manifest proves itself; any other is held against SHA256SUMS.
+    """
+    digest = found.get(PROVENANCE_FILE, _UNREADABLE)
+    if digest != _UNREADABLE:
+        data = folder.read(PROVENANCE_FILE)
+        if is_envelope_of(data, info, found[MANIFEST_FILE]):
+            return digest
+    return listed.get(PROVENANCE_FILE, "")
 
 
 def _digest(folder: Folder, name: str) -> str:

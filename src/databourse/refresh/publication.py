@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import BaseModel, JsonValue, TypeAdapter
@@ -20,6 +20,9 @@ from databourse.refresh.enforcement import contract_results
 from databourse.refresh.ledger import dropped_by_reason
 from databourse.refresh.pricing import MarketReport
 from databourse.warehouse.store import Warehouse, append
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
@@ -61,7 +64,12 @@ def contract_parameters(run: RunContext, staged: manifests.StagedManifest) -> di
 
 
 def publish_selection(
-    warehouse: Warehouse, path: str, *, stages: Sequence[StageReport], now: datetime
+    warehouse: Warehouse,
+    path: str,
+    *,
+    stages: Sequence[StageReport],
+    signing_key: Ed25519PrivateKey | None = None,
+    now: datetime,
 ) -> manifests.Publication:
     """Make a staged manifest the latest version of its pool, if its content is new."""
     staged = manifests.load_staged(Path(path))
@@ -71,6 +79,7 @@ def publish_selection(
         contracts=[_contract(result) for result in results],
         validation={"contracts": _json_value(results)},
         published_at=now,
+        signing_key=signing_key,
     )
     _register(warehouse, publication)
     return publication

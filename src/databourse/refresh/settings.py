@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from databourse.signals.registry import parse_signal
 from databourse.signals.specification import Need, SignalParameters, SignalSpec
 
 if TYPE_CHECKING:  # sources, encoders and tokenizers load much that pricing does without
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from databourse.encoders import Encoder
     from databourse.sources import Source
     from databourse.tokenization import Tokenizer
@@ -36,6 +39,21 @@ def open_configured_source(config: RefreshConfig, source: FilesConfig, root: Pat
     from databourse.sources import open_source
 
     return open_source(root=root, data_roots=config.data_roots, **source.model_dump())
+
+
+def configured_signing_key(config: RefreshConfig, root: Path) -> Ed25519PrivateKey | None:
+    """Return the key that signs manifests: of the config's file, of the environment, or none.
+
+    Raises:
+        ConfigError: there is a file or variable, and it holds no ed25519 private key.
+    """
+    from databourse.manifests.signatures import SIGNING_KEY_VARIABLE, key_file, private_key
+
+    if config.manifest.signing_key is not None:
+        path = root / config.manifest.signing_key
+        return private_key(key_file(path), str(path))
+    pem = os.environ.get(SIGNING_KEY_VARIABLE)
+    return private_key(pem.encode("utf-8"), f"${SIGNING_KEY_VARIABLE}") if pem else None
 
 
 def source_named(run: RunContext, name: str) -> tuple[int, Source]:

@@ -12,6 +12,7 @@ from databourse.config_models import REFERENCE, MeaningByEntailment
 from databourse.dedup.minhash import RECALL_AT_THRESHOLD, candidate_probability, choose_banding
 from databourse.encoders import check_encoder
 from databourse.errors import ConfigError
+from databourse.manifests.signatures import key_id
 from databourse.queries import contracts_root
 from databourse.refresh.answering import check_answering
 from databourse.refresh.environment import require_pipeline
@@ -20,6 +21,7 @@ from databourse.refresh.language_models import check_entailment_model, check_lan
 from databourse.refresh.settings import (
     all_needs,
     configured_signals,
+    configured_signing_key,
     model_work,
     open_configured_source,
 )
@@ -83,6 +85,9 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     yield from check_models(config, path.parent)
     contracts = sorted(contract.name for contract in contracts_root().glob("*.odcs.yaml"))
     yield Check("contracts", f"{len(contracts)} in {contracts_root()}")
+    signing_key = configured_signing_key(config, path.parent)
+    if signing_key is not None:
+        yield Check("signing key", key_id(signing_key.public_key()))
     for folder in (config.warehouse, config.manifests):
         yield Check("folder", _check_folder(path.parent / folder))
 
