@@ -251,6 +251,7 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("length bias", f"{info.market.length_bias:g}"),
         ("method", _method(info)),
         ("decontamination", _decontamination(info)),
+        ("planted leaks", _self_test(info)),
     ]
 
 
@@ -259,13 +260,20 @@ def _decontamination(info: ManifestInfo) -> str:
     proof = info.decontamination
     if proof is None:
         return "not run"
-    sets = proof.get("sets")
-    names = (
-        [str(each["name"]) for each in sets if isinstance(each, dict)]
-        if isinstance(sets, list)
-        else []
+    names = ", ".join(each.name for each in proof.sets)
+    return f"{proof.dropped:,} of {proof.documents:,} documents dropped against {names}"
+
+
+def _self_test(info: ManifestInfo) -> str:
+    """Return how many planted leaks of each kind the rule of the run found."""
+    proof = info.decontamination
+    if proof is None or proof.self_test is None:
+        return "none planted"
+    found = (
+        f"{each.kind.replace('_', ' ')} {each.found:,} of {each.leaks:,}"
+        for each in proof.self_test.kinds
     )
-    return f"{proof.get('dropped', 0)} documents dropped against {', '.join(names)}"
+    return f"found: {', '.join(found)}"
 
 
 def _has_limits(parts: Sequence[TopicTotals] | Sequence[SourceTotals]) -> bool:

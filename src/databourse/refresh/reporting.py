@@ -19,6 +19,11 @@ from databourse.refresh.enforcement import CONTRACT_STAGE, contract_results
 from databourse.refresh.ledger import dropped_by_stage, funnel
 from databourse.refresh.pricing import MarketReport
 from databourse.reports import data
+from databourse.reports.decontamination import (
+    ComparedSet,
+    FoundLeaks,
+    decontamination_section,
+)
 from databourse.reports.markdown import summary_markdown
 from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
@@ -89,6 +94,7 @@ def report_inputs(
         contracts=_contracts(stages),
         sections=(
             sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),
+            *decontamination_sections(staged),
             *training_sections(warehouse, run, trained),
         ),
     )
@@ -178,6 +184,24 @@ def _example_texts(warehouse: Warehouse, priced: pa.Table) -> dict[str, str]:
     wanted = example_ids(document_ids, priced["price_rank"].to_numpy())
     batches = warehouse.texts_of(pa.array(sorted(wanted)), batch_documents=_EXAMPLE_BATCH)
     return {row["document_id"]: row["text"] for batch in batches for row in batch.to_pylist()}
+
+
+def decontamination_sections(staged: StagedManifest) -> tuple[data.ExtraSection, ...]:
+    """Return the section about what was kept out of the pool, if anything was protected."""
+    proof = staged.draft.decontamination
+    if proof is None:
+        return ()
+    kinds = proof.self_test.kinds if proof.self_test else ()
+    section = decontamination_section(
+        [
+            ComparedSet(each.name, each.examples, each.examples_found, each.documents_dropped)
+            for each in proof.sets
+        ],
+        [FoundLeaks(each.kind, each.leaks, each.found) for each in kinds],
+        documents=proof.documents,
+        dropped=proof.dropped,
+    )
+    return (section,)
 
 
 def training_sections(
