@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,55 @@ def _planted_garbage(result: dict[str, Any]) -> str:
         + _table(["measure of", *kinds], measured)
         + "\nThe median percentile rank by the signal as it is by default: the lower, the less is "
         "bought.\n\n" + _table(["signal", *kinds], traded)
+    )
+
+
+def _planted_leaks(result: dict[str, Any]) -> str:
+    kinds = result["kinds"]
+    recall = [
+        [
+            name,
+            *(
+                f"{each['found'] / each['leaks']:.3f} ({each['found']:,} of {each['leaks']:,})"
+                for each in (found["recall"][kind] for kind in kinds)
+            ),
+        ]
+        for name, found in result["rules"].items()
+    ]
+    pools = list(next(iter(result["rules"].values()))["pools"])
+    dropped = [
+        [
+            name,
+            *(
+                f"{each['dropped'] / each['documents']:.2%} "
+                f"({each['dropped']:,} of {each['documents']:,})"
+                for each in (found["pools"][pool] for pool in pools)
+            ),
+            ", ".join(
+                f"{reason.replace('_', ' ')} {count:,}"
+                for reason, count in found["pools"][result["pool"]]["by_reason"].items()
+            ),
+        ]
+        for name, found in result["rules"].items()
+    ]
+    defaults = ", ".join(f"{name} {value}" for name, value in result["defaults"].items())
+    first = next(iter(result["rules"].values()))
+    costs = (
+        f"{first['cost']['cpu_seconds']:.2g} CPU s and {first['bytes_above_texts'] / 1e6:.3g} MB"
+    )
+    return (
+        f"## Planted leaks of {result['set']}\n\n"
+        f"{result['n_leaking']:,} of {result['n_examples']:,} test examples leak into "
+        f"{result['pool']}, the prompt alone where there is one;\na leak is found if its document "
+        "is dropped. Kinds are those of `databourse.decontamination.planted`.\n"
+        f"{textwrap.fill(f'Defaults: {defaults}.', 100)}\n"
+        f"{_versions(result)}.\n\n    {result['command']}\n\n"
+        "Recall by kind:\n\n"
+        + _table(["rule", *(kind.replace("_", " ") for kind in kinds)], recall)
+        + "\nDropped of the pools as they are, without planted leaks: true leaks and false ones; "
+        f"reasons are of\nthe set's own pool, which takes {costs} above its texts by default, "
+        "warm-up included.\n\n"
+        + _table(["rule", *(f"dropped of {pool}" for pool in pools), "by reason"], dropped)
     )
 
 
@@ -480,6 +530,7 @@ _TABLES = {
     "command": _command,
     "scoring": _scoring,
     "planted_garbage": _planted_garbage,
+    "planted_leaks": _planted_leaks,
     "density": _density,
     "dsir": _dsir,
     "dedup": _dedup,

@@ -265,7 +265,10 @@ def _print_summary(info: ManifestInfo, location: str) -> None:
             *([["together", "", "", "", *_costs(info.signals)]] if len(info.signals) > 1 else []),
         ],
     )
-    _print_decontamination(info.decontamination)
+    proof = info.decontamination
+    if proof is not None:
+        # planted leaks are among the headlines
+        _print_decontamination(proof.model_dump(mode="json", exclude={"self_test"}))
     print_section(
         "Contracts",
         ["contract", "version", "result", "rules", "failed warnings"],
@@ -312,6 +315,7 @@ def _headlines(info: ManifestInfo, location: str) -> list[tuple[str, str]]:
         ("method", _method(info)),
         ("signed", f"by key {info.signer}" if info.signer else "not when it was published"),
         ("decontamination", _decontamination(info)),
+        ("planted leaks", _self_test(info)),
     ]
 
 
@@ -325,10 +329,10 @@ def _costs(signals: Sequence[SignalRecord]) -> tuple[str, str, str, str]:
     )
 
 
-def _print_decontamination(proof: Mapping[str, object] | None) -> None:
+def _print_decontamination(proof: Mapping[str, object]) -> None:
     """Print what the pool was compared with and how, whatever further facts the proof has."""
-    sets = proof.get("sets") if proof else None
-    if proof is None or not isinstance(sets, list):
+    sets = proof.get("sets")
+    if not isinstance(sets, list):
         return
     print_section(
         "Compared with, so that the pool gives away no test",
@@ -366,13 +370,20 @@ def _decontamination(info: ManifestInfo) -> str:
     proof = info.decontamination
     if proof is None:
         return "not run"
-    sets = proof.get("sets")
-    names = (
-        [str(each["name"]) for each in sets if isinstance(each, dict)]
-        if isinstance(sets, list)
-        else []
+    names = ", ".join(each.name for each in proof.sets)
+    return f"{proof.dropped:,} of {proof.documents:,} documents dropped against {names}"
+
+
+def _self_test(info: ManifestInfo) -> str:
+    """Return how many planted leaks of each kind the rule of the run found."""
+    proof = info.decontamination
+    if proof is None or proof.self_test is None:
+        return "none planted"
+    found = (
+        f"{each.kind.replace('_', ' ')} {each.found:,} of {each.leaks:,}"
+        for each in proof.self_test.kinds
     )
-    return f"{proof.get('dropped', 0)} documents dropped against {', '.join(names)}"
+    return f"found: {', '.join(found)}"
 
 
 def _has_limits(parts: Sequence[TopicTotals] | Sequence[SourceTotals]) -> bool:

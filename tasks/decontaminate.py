@@ -20,6 +20,7 @@ def decontaminate(run: RunContext) -> StageReport:
             protected_examples(warehouse, run.run_id, batch_documents=batch_documents),
             run.config.decontaminate,
             run_id=run.run_id,
+            root_seed=run.config.seed,
             batch_documents=batch_documents,
             advance=advance,
         )

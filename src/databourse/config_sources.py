@@ -203,6 +203,19 @@ class DecontaminateConfig(Section):
         description="N-grams in more than so many different examples are a template and do not "
         "count; null: all count.",
     )
+    near_ngram: int | None = Field(
+        default=5,
+        ge=2,
+        le=50,
+        description="Words of the shorter n-grams that find near matches, where words are changed "
+        "here and there; null: no near matches.",
+    )
+    near_overlap: float = Field(
+        default=0.65,
+        gt=0,
+        le=1,
+        description="Near matches: drop from this share of an example's words inside them on.",
+    )
     max_removed_share_per_source: float = Field(
         default=0.5,
         gt=0,

@@ -213,6 +213,40 @@ def test_gradients_show_speed_by_projection_and_threads(write_tables):
     assert "vocabulary 2,048" in page
 
 
+def test_planted_leaks_show_recall_by_kind_and_what_pools_lose(write_tables):
+    pools = {
+        "train": {
+            "documents": 400,
+            "dropped": 10,
+            "by_reason": {"near_match": 4, "exact": 6},
+        },
+        "others": {"documents": 200, "dropped": 0, "by_reason": {}},
+    }
+    rule = {
+        "recall": {"exact": {"leaks": 20, "found": 20}, "half": {"leaks": 8, "found": 6}},
+        "pools": pools,
+        "cost": {"wall_seconds": 9.0, "cpu_seconds": 4.5, "peak_bytes": 9e8},
+        "bytes_above_texts": 6e7,
+    }
+    result = {
+        "kind": "planted_leaks",
+        "set": "exam",
+        "n_examples": 30,
+        "n_leaking": 20,
+        "pool": "train",
+        "kinds": ["exact", "half"],
+        "defaults": {"ngram": 8},
+        "versions": {"numpy": "9.9"},
+        "rules": {"8-grams": rule},
+        "command": "python -m leaks",
+    }
+    page = write_tables.page([result])
+    assert "| 8-grams | 1.000 (20 of 20) | 0.750 (6 of 8) |" in page
+    assert ("| 8-grams | 2.50% (10 of 400) | 0.00% (0 of 200) | near match 4, exact 6 |") in page
+    assert "20 of 30 test examples leak into train" in page
+    assert "4.5 CPU s and 60 MB above its texts" in page
+
+
 def test_dsir_shows_agreement_and_speed_beside_its_library(write_tables):
     found = {
         "times_cpu": spread(9.0),

@@ -74,7 +74,7 @@ def parts_of(example, ngram, short_words):
     return long, short, whole
 
 
-def twin(
+def twin(  # noqa: PLR0912 - the rule in one place
     documents,
     examples,
     *,
@@ -84,6 +84,8 @@ def twin(
     short_words=5,
     numbers="masked_too",
     template_examples=None,
+    near_ngram=5,
+    near_overlap=0.65,
 ):
     parts = {example: parts_of(example, ngram, short_words) for example in examples}
     plain = {tuple(part) for long, _, _ in parts.values() for part in long}
@@ -91,7 +93,7 @@ def twin(
     masked = [part for part in masked if len(part) >= ngram and numbers == "masked_too"]
     most = template_examples or len(examples) * 3
 
-    def judge(part, words, texts):
+    def judge(part, words, texts, *, ngram=ngram, overlap=overlap, long_ngram=long_ngram):
         seen = Counter(gram for text in texts for gram in set(grams(text, ngram)))
         template = {gram for gram, times in seen.items() if times > most}
         ours = {gram for gram in seen if texts is plain or 2 * gram.count("0") < ngram} - template
@@ -150,6 +152,14 @@ def twin(
                                     "same_but_numbers",
                                 )
                             )
+        if not evidence and near_ngram:
+            near_rule = {"ngram": near_ngram, "overlap": near_overlap, "long_ngram": None}
+            for example in examples:
+                for part in parts[example][0]:
+                    near = judge(tuple(part), tuple(words), plain, **near_rule)
+                    if near:
+                        place = (example.set_name, example.example_id, "near_match")
+                        evidence.append((True, -near[1], *place))
         if evidence:
             _, share, of, name, reason = min(evidence)
             found[document_id] = (of, name, reason, -share)
@@ -466,7 +476,7 @@ def test_planted_leaks_are_found_but_for_paraphrases_and_translations(planted):
 
 def test_runs_of_13_words_alone_miss_every_tenth_word_changed(planted):
     items, pool = planted
-    found = recall(drops(find(pool, items, ngram=13, overlap=1.0, numbers="kept")))
+    found = recall(drops(find(pool, items, ngram=13, overlap=1.0, numbers="kept", near_ngram=None)))
     assert (found["verbatim"], found["half"], found["tenth"]) == (200, 200, 0)
     assert found["paraphrase"] == found["translation"] == found["clean"] == 0
 
@@ -545,6 +555,8 @@ rules = st.fixed_dictionaries(
         "short_words": st.integers(1, 4),
         "numbers": st.sampled_from(["kept", "masked_too"]),
         "template_examples": st.sampled_from([None, 1, 2]),
+        "near_ngram": st.sampled_from([None, 2, 5]),
+        "near_overlap": st.sampled_from([0.4, 1.0]),
     }
 )
 
@@ -604,6 +616,8 @@ def test_a_document_without_a_shared_ngram_is_kept_but_for_short_examples(drawn,
         ({"long_ngram": 7}, "long_ngram must be at least ngram, got 7 and 8"),
         ({"template_examples": 0}, "template_examples must be >= 1"),
         ({"short_words": 0}, "short_words must be >= 1"),
+        ({"near_ngram": 1}, "near_ngram must be >= 2"),
+        ({"near_overlap": 0.0}, "near_overlap in"),
     ],
 )
 def test_arguments_out_of_bounds_are_refused(rule, message):
@@ -622,3 +636,31 @@ def test_examples_that_cannot_be_protected_are_refused():
 def test_a_batch_with_an_id_too_many_is_refused():
     with pytest.raises(InputError, match="one document_id per text, got 2 for 1"):
         find_contaminated([(["a", "b"], ["x"])], [one("x")])
+
+
+# Near matches.
+
+
+def with_changes(words, *places):
+    return " ".join("changed" if n in places else word for n, word in enumerate(words))
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ((6, 13), ("test", "1", "near_match", 0.9)),  # 6 + 6 + 6 of 20 words, no 8-gram
+        ((5, 10, 15), None),  # 5 + 4 + 4 + 4: one 5-gram
+        ((2, 8, 14), ("test", "1", "near_match", 0.75)),  # 2 + 5 + 5 + 5: 15 of 20
+        ((3, 9, 14), None),  # 3 + 5 + 4 + 5: 10 of 20
+    ],
+)
+def test_an_example_with_words_changed_here_and_there_is_a_near_match(changed, expected):
+    text = f"{NOISE} {with_changes(E20, *changed)} {NOISE}"
+    assert drops(find({"d": text}, [one(TEXT20)])).get("d") == expected
+    assert drops(find({"d": text}, [one(TEXT20)], near_ngram=None)) == {}
+
+
+def test_an_example_that_says_a_number_in_words_is_the_same_but_for_numbers():
+    example = one("the 7 old ducks of the farmer ate 25 fresh worms before the rain came at last")
+    leak = "the seven old ducks of the farmer ate twenty-five fresh worms before the rain came"
+    assert drops(find({"d": leak}, [example]))["d"][2] == "same_but_numbers"

@@ -83,6 +83,7 @@ def test_show_says_what_was_bought_how_and_at_which_price(pool):
         "budget spent 55 of 60 tokens",
         "marginal price -4.7500 (log, per token)",
         "decontamination not run",
+        "planted leaks none planted",
         "1 3 4 33 50 0.5000 0.5 1.2 -4.5000",
         "2 0 1 0 18 0.2000 0.5 1.2 none",
         "gazette 3 4 32 50",

@@ -157,12 +157,20 @@ def test_nothing_of_a_target_or_of_a_protected_set_is_bought_and_the_manifest_pr
     )
     assert dropped == [("dropped", 2)]
     proof = open_manifest(result.path).info.decontamination
-    assert proof["dropped"] == 2
-    assert [(each["name"], each["examples"]) for each in proof["sets"]] == [
+    assert proof.dropped == 2
+    assert [(each.name, each.examples) for each in proof.sets] == [
         ("dev", 8),
         ("exam", 20),
         ("protected", 3),
     ]
+    assert proof.self_test.examples == 31
+    assert proof.self_test.kinds[0].model_dump() == {
+        "kind": "exact",
+        "leaks": 31,
+        "found": 31,
+        "recall": 1.0,
+    }
+    assert "Planted leaks" in Path(result.report).read_text()
     measured = tables(config_path, "select count(*), count(distinct document_id) from influences")
     assert 0 < measured[0][0] <= 18
     assert measured[0][0] == measured[0][1]

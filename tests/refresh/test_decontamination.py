@@ -10,6 +10,7 @@ from databourse.decontamination.protected import ProtectedText
 from databourse.decontamination.removed_share import DecontaminationError
 from databourse.digests import document_id
 from databourse.errors import InputError
+from databourse.manifests.model import DecontaminationProof
 from databourse.progress import silent
 from databourse.refresh.context import RunContext
 from databourse.refresh.decontamination import decontaminate, protected_examples
@@ -48,6 +49,7 @@ def drop(warehouse):
             iter(examples),
             DecontaminateConfig(**settings),
             run_id=run_id,
+            root_seed=3,
             batch_documents=batch,
             advance=advance,
         )
@@ -86,28 +88,62 @@ def test_the_proof_says_what_was_compared_and_how_and_shows_no_protected_text(po
 
     proof = drop(short_words=4, long_ngram=None).proof
 
-    assert proof["parameters"] == {
+    assert proof.parameters == {
         "ngram": 8,
         "overlap": 0.5,
         "long_ngram": None,
         "short_words": 4,
         "numbers": "masked_too",
         "template_examples": None,
+        "near_ngram": 5,
+        "near_overlap": 0.65,
     }
-    assert (proof["documents"], proof["dropped"]) == (5, 1)
-    assert proof["dropped_by_reason"] == {"exact_match": 1}
-    dev, test = proof["sets"]
-    assert (dev["name"], dev["examples"], dev["ngrams"]) == ("dev", 1, 9)  # 16 words
-    assert (dev["examples_found"], dev["documents_dropped"]) == (1, 1)
-    assert (test["name"], test["ngrams"], test["documents_dropped"]) == ("test", 0, 0)
-    assert dev["digest"] != test["digest"]
-    assert "harbour" not in json.dumps(proof)
+    assert (proof.documents, proof.dropped) == (5, 1)
+    assert proof.dropped_by_reason == {"exact_match": 1}
+    dev, test = proof.sets
+    assert (dev.name, dev.examples, dev.ngrams) == ("dev", 1, 9)  # 16 words
+    assert (dev.examples_found, dev.documents_dropped) == (1, 1)
+    assert (test.name, test.ngrams, test.documents_dropped) == ("test", 0, 0)
+    assert dev.digest != test.digest
+    assert "harbour" not in proof.model_dump_json()
+
+
+def test_the_self_test_measures_the_rule_of_the_run_and_counts_in_nothing_else(pool, drop):
+    pool([*CLEAN, LEAKED])
+
+    proof = drop().proof
+    found = {each.kind: (each.leaks, each.found) for each in proof.self_test.kinds}
+
+    assert proof.self_test.examples == 2
+    assert found == {
+        "exact": (2, 2),
+        "recased": (2, 2),
+        "repunctuated": (2, 2),
+        "inside_document": (2, 1),  # "never seen anywhere" may stand in a document
+        "word_in_ten": (1, 1),
+        "numbers_translated": (1, 1),  # "seventeen boats and one lost whale"
+        "half": (2, 1),
+    }
+    assert [each.recall for each in proof.self_test.kinds] == [1, 1, 1, 0.5, 1, 1, 0.5]
+    assert proof.dropped == 1
+    assert sum(each.examples_found for each in proof.sets) == 1
+
+    strict = drop(overlap=1.0, long_ngram=None, near_ngram=None, numbers="kept").proof
+    of_strict = {each.kind: each.found for each in strict.self_test.kinds}
+    assert (of_strict["word_in_ten"], of_strict["numbers_translated"], of_strict["half"]) == (
+        0,
+    ) * 3
+
+
+def test_the_self_test_does_not_depend_on_the_order_of_examples(pool, drop):
+    pool(CLEAN)
+    assert drop(EXAMPLES).proof == drop(EXAMPLES[::-1]).proof
 
 
 def test_the_proof_travels_as_json_and_is_null_where_nothing_is_protected(pool, drop, query):
     pool([*CLEAN, LEAKED])
     outcome = drop()
-    assert json.loads(outcome.proof_json()) == outcome.proof
+    assert DecontaminationProof.model_validate_json(outcome.proof_json()) == outcome.proof
 
     outcome = drop([])
     assert (outcome.n_documents, outcome.n_kept, outcome.proof) == (5, 5, None)
@@ -197,6 +233,7 @@ def test_every_example_of_targets_and_protected_sets_is_protected(warehouse, tmp
             found,
             config.decontaminate,
             run_id="run",
+            root_seed=3,
             batch_documents=10,
             advance=silent,
         ).n_examples

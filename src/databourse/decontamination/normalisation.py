@@ -15,9 +15,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from databourse.decontamination.number_words import NUMBER_WORDS
+
 _ASCII = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
 _KANA_OR_IDEOGRAPH = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _DIGITS = re.compile(r"\d+")
+_NUMBER = "0"
 _IGNORABLE_MARKS = frozenset({0x034F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10)})
 _NO_WORDS = "\x00"  # cannot come from a character: it separates
 
@@ -50,8 +53,11 @@ def words_or_marks(text: str) -> list[str]:
 
 
 def mask_numbers(word: str) -> str:
-    """Return a word with each run of digits as one 0: all whole numbers become the same word."""
-    return _DIGITS.sub("0", word)
+    """Return a word with each run of digits as one 0: all whole numbers become the same word.
+
+    English number words are numbers too: a leak may say "seven" where the example has a 7.
+    """
+    return _NUMBER if word in NUMBER_WORDS else _DIGITS.sub(_NUMBER, word)
 
 
 def _folded(character: str) -> str:

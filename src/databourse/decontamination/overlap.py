@@ -13,27 +13,33 @@ d is dropped for e if
     ngram_overlap        overlap(e, d) >= `overlap`
     long_overlap         e and d share a run of `long_ngram` words whose n-grams all count
     same_but_numbers     the last two, once every number of both is the same word
+    near_match           words of e inside an n-gram of `near_ngram` words that d has too / words of
+                         e inside any such n-gram >= `near_overlap`
 
 and by exact_match also for a short example, as `protected.py` says.
 
-Numbers are masked only for documents that the words as they are do not drop, and an n-gram that is
-half numbers or more does not count then: chains of sums are all alike. With `template_examples`, an
-n-gram of more than so many different parts is a template and does not count (parts that only differ
-in numbers are different parts); a part of nothing else still counts where it stands word for word.
+Near matches find what has a changed word in every run of n: the n-grams are shorter and the share
+is larger. They are looked for last, among words as they are. Numbers are masked only for
+documents that the words as they are do not drop otherwise, and an n-gram that is half numbers or
+more does not count then: chains of sums are all alike. English number words are numbers there. With
+`template_examples`, an n-gram of more than so many different parts is a template and does not count
+(parts that only differ in numbers are different parts); a part of nothing else still counts where
+it stands word for word.
 How often an n-gram is in the *pool* never matters: then a document could be saved by adding others.
 
 What is dropped depends on the document and the protected texts alone: not on other documents,
 their order or batches. One row names the example: exact matches first, then the largest overlap,
 then the first example by set and id.
 
-Paraphrases and translations share no n-grams and are not found.
+Paraphrases and translations share no n-grams and are not found. What the rule finds of leaks that
+are planted on purpose (`planted.py`) is measured with the very index of the run.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +49,7 @@ import pyarrow as pa
 from databourse.decontamination.ngram_index import NgramIndex
 from databourse.decontamination.normalisation import words_or_marks
 from databourse.decontamination.part_matches import PartMatch, PartMatcher, contains, distinct_parts
+from databourse.decontamination.planted import KINDS, PlantedLeak
 from databourse.decontamination.protected import (
     Part,
     ProtectedParts,
@@ -53,12 +60,13 @@ from databourse.decontamination.vocabulary import IntArray, WordStream
 from databourse.errors import InputError
 from databourse.progress import ProgressReport, silent
 
-RULE_REVISION = 1
+RULE_REVISION = 2
 """Raised with every change of this package that can change what is dropped."""
 EXACT_MATCH = "exact_match"
 NGRAM_OVERLAP = "ngram_overlap"
 LONG_OVERLAP = "long_overlap"
 SAME_BUT_NUMBERS = "same_but_numbers"
+NEAR_MATCH = "near_match"
 CONTAMINATED_SCHEMA = pa.schema(
     [
         pa.field("document_id", pa.string(), nullable=False),
@@ -69,6 +77,7 @@ CONTAMINATED_SCHEMA = pa.schema(
     ]
 )
 _BLOCK_WORDS = 1 << 20
+_BLOCK_LEAKS = 1_000
 _FREQUENT_NGRAMS = 10
 
 Numbers = Literal["kept", "masked_too"]
@@ -96,6 +105,15 @@ class SetSummary:
 
 
 @dataclass(frozen=True)
+class KindRecall:
+    """How many planted leaks of a kind the rule drops."""
+
+    kind: str
+    n_leaks: int
+    n_found: int
+
+
+@dataclass(frozen=True)
 class FrequentNgram:
     """Words that protected texts share with dropped documents: who reads them sees templates."""
 
@@ -114,12 +132,15 @@ class Contamination:
         n_documents: documents that came in.
         sets: in order of name.
         frequent: n-grams of protected texts that most dropped documents hold, at most 10.
+        recall: of planted leaks, by kind in the order of `planted.KINDS`; of kinds that were
+            planted. Those leaks count nowhere else.
     """
 
     documents: pa.Table
     n_documents: int
     sets: tuple[SetSummary, ...]
     frequent: tuple[FrequentNgram, ...]
+    recall: tuple[KindRecall, ...] = ()
 
 
 def find_contaminated(
@@ -132,12 +153,15 @@ def find_contaminated(
     short_words: int = 5,
     numbers: Numbers = "masked_too",
     template_examples: int | None = None,
+    near_ngram: int | None = 5,
+    near_overlap: float = 0.65,
+    leaks: Sequence[PlantedLeak] = (),
     hash_bits: int = 64,
     progress: ProgressReport = silent,
 ) -> Contamination:
     """Return the documents that repeat protected text, by the rule of the module.
 
-    Memory is that of the protected texts (about 400 bytes a word) and of one block of documents,
+    Memory is that of the protected texts (about 600 bytes a word) and of one block of documents,
     whatever the size of the pool.
 
     Args:
@@ -149,6 +173,9 @@ def find_contaminated(
         short_words: least words of a short example that may not be contained, >= 1.
         numbers: compare words as they are, or once more with numbers masked.
         template_examples: n-grams of more different parts do not count, >= 1; None: all count.
+        near_ngram: words of an n-gram of near matches, >= 2; None: no near matches.
+        near_overlap: least share of a part's words inside these, in (0, 1].
+        leaks: planted on purpose; compared after all documents, with the same index.
         hash_bits: of the n-grams' hashes, in [1, 64]; it changes speed and no result.
         progress: told of the documents of each batch once they are compared.
 
@@ -156,6 +183,11 @@ def find_contaminated(
         InputError: an argument is outside its domain, an example has two texts or nothing
             visible, or a batch has not one id per text.
     """
+    if near_ngram is not None and not (near_ngram >= 2 and 0 < near_overlap <= 1):
+        raise InputError(
+            "near_ngram must be >= 2 and near_overlap in (0, 1], "
+            f"got {near_ngram!r} and {near_overlap!r}"
+        )
     if ngram < 2 or not 0 < overlap <= 1 or numbers not in {"kept", "masked_too"}:
         raise InputError(
             "ngram must be >= 2, overlap in (0, 1] and numbers kept or masked_too, "
@@ -173,6 +205,8 @@ def find_contaminated(
         long_ngram=long_ngram,
         numbers=numbers,
         template_examples=template_examples,
+        near_ngram=near_ngram,
+        near_overlap=near_overlap,
         hash_bits=hash_bits,
     )
     for document_ids, texts in batches:
@@ -183,7 +217,7 @@ def find_contaminated(
             )
         search.read(document_ids, texts)
         progress(len(texts))
-    return search.result()
+    return replace(search.result(), recall=search.recall_of(leaks))
 
 
 @dataclass
@@ -243,6 +277,8 @@ class _Search:
         long_ngram: int | None,
         numbers: Numbers,
         template_examples: int | None,
+        near_ngram: int | None,
+        near_overlap: float,
         hash_bits: int,
     ) -> None:
         self._parts, self._overlap = parts, overlap
@@ -261,6 +297,17 @@ class _Search:
             )
             for group, number in ((parts.long, None), (masked, parts.vocabulary.masked_number))
         ]
+        near = [part for part in parts.long if near_ngram and len(part.words) >= near_ngram]
+        self._matchers.append(
+            PartMatcher(
+                near,
+                ngram=near_ngram or ngram,
+                overlap=near_overlap,
+                long_ngram=None,
+                template_examples=template_examples,
+                hash_bits=hash_bits,
+            )
+        )
         self._shared = [np.zeros(len(each.index), np.int64) for each in self._matchers]
         by_length = _by_length(parts.short)
         self._short = [
@@ -271,7 +318,7 @@ class _Search:
         self._longest_whole = max((len(part.words) for part in parts.whole), default=0)
         self._tallies = [
             _Tally(group, set_of, n_sets)
-            for group in (parts.long, masked, parts.whole, *by_length.values())
+            for group in (parts.long, masked, near, parts.whole, *by_length.values())
         ]
         self._rows: list[tuple[str, str, str, str, float]] = []
         self._n_documents = 0
@@ -313,14 +360,34 @@ class _Search:
             self._frequent(),
         )
 
-    def _read_block(self, document_ids: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    def recall_of(self, leaks: Sequence[PlantedLeak]) -> tuple[KindRecall, ...]:
+        """Return how many leaks of each kind would be dropped; to be asked after `result`."""
+        planted: Counter[str] = Counter()
+        found: Counter[str] = Counter()
+        for first in range(0, len(leaks), _BLOCK_LEAKS):
+            block = leaks[first : first + _BLOCK_LEAKS]
+            planted.update(leak.kind for leak in block)
+            findings = self._findings([words_or_marks(leak.text) for leak in block])
+            found.update(block[place].kind for place in findings)
+        return tuple(
+            KindRecall(kind, planted[kind], found[kind]) for kind in KINDS if planted[kind]
+        )
+
+    def _findings(self, texts: Sequence[Sequence[str]]) -> dict[int, _Finding]:
+        """Return what speaks against documents, by their positions."""
         stream = self._parts.vocabulary.stream(texts)
         findings: dict[int, _Finding] = {}
         self._compare_long(stream, findings)
         self._compare_whole(stream, findings)
         self._compare_short(stream, findings)
-        self._compare_masked(stream, findings)
-        for document, finding in findings.items():
+        if self._matchers[1].parts:
+            masked = self._parts.vocabulary.masked(stream)
+            self._compare_more(1, masked, findings, SAME_BUT_NUMBERS)
+        self._compare_more(2, stream, findings, NEAR_MATCH)
+        return findings
+
+    def _read_block(self, document_ids: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+        for document, finding in self._findings(texts).items():
             _, negated, example = finding.key
             name = self._parts.examples[example]
             self._rows.append((document_ids[document], *name, finding.reason, -negated))
@@ -338,20 +405,16 @@ class _Search:
             parts = np.concatenate([match.parts, np.array(match.bare, dtype=np.int64)])
             self._tallies[0].note(findings, match.document, parts, best=named, reason=reason)
 
-    def _compare_masked(self, stream: WordStream, findings: dict[int, _Finding]) -> None:
-        """Compare once more with numbers masked: there, template alone drops nothing."""
-        if not self._matchers[1].parts:
-            return
-        for match in self._matchers[1].matches(self._parts.vocabulary.masked(stream)):
+    def _compare_more(
+        self, matcher: int, stream: WordStream, findings: dict[int, _Finding], reason: str
+    ) -> None:
+        """Compare what is not yet found by another matcher: there, template alone drops nothing."""
+        for match in self._matchers[matcher].matches(stream):
             if match.document in findings or not len(match.parts):
                 continue
-            self._shared[1][match.ngrams] += 1
-            self._tallies[1].note(
-                findings,
-                match.document,
-                match.parts,
-                best=_largest(match),
-                reason=SAME_BUT_NUMBERS,
+            self._shared[matcher][match.ngrams] += 1
+            self._tallies[matcher].note(
+                findings, match.document, match.parts, best=_largest(match), reason=reason
             )
 
     def _compare_whole(self, stream: WordStream, findings: dict[int, _Finding]) -> None:
@@ -359,12 +422,12 @@ class _Search:
         for document in np.flatnonzero(lengths <= self._longest_whole).tolist():
             part = self._whole.get(stream.of(document).tobytes())
             if part is not None:
-                self._tallies[2].note(
+                self._tallies[3].note(
                     findings, document, np.array([part]), best=(part, 1.0), reason=EXACT_MATCH
                 )
 
     def _compare_short(self, stream: WordStream, findings: dict[int, _Finding]) -> None:
-        for index, tally in zip(self._short, self._tallies[3:], strict=True):
+        for index, tally in zip(self._short, self._tallies[4:], strict=True):
             positions, numbers = index.find(stream.words)
             held = np.unique(np.stack([stream.documents_at(positions), numbers]), axis=1)
             for document, number in held.T.tolist():

@@ -173,6 +173,47 @@ class Shard(_Part):
     sha256: Sha256
 
 
+class ProtectedSetRecord(_Part):
+    """One evaluation set or target that the pool was compared with."""
+
+    name: str
+    digest: Sha256 = Field(description="Over its texts, whatever their order and ids.")
+    examples: Count
+    examples_found: Count = Field(description="For which at least one document was dropped.")
+    ngrams: Count = Field(description="Distinct n-grams by which its long parts are compared.")
+    documents_dropped: Count = Field(description="One may be dropped for several sets.")
+
+
+class PlantedLeaks(_Part):
+    """How many planted leaks of one kind the rule of the run drops."""
+
+    kind: str
+    leaks: Count
+    found: Count
+    recall: float = Field(ge=0, le=1, description="found / leaks.")
+
+
+class DecontaminationSelfTest(_Part):
+    """Protected examples, changed as leaks are, run through the very index of the run."""
+
+    examples: Count = Field(description="Drawn at random by the seed of the config.")
+    kinds: tuple[PlantedLeaks, ...]
+
+
+class DecontaminationProof(_Part):
+    """What the pool was compared with, by which rule, and what was dropped; no protected text."""
+
+    rule_revision: int = Field(ge=1)
+    parameters: dict[str, JsonValue]
+    documents: Count = Field(description="Compared.")
+    dropped: Count
+    dropped_by_reason: dict[str, Count]
+    sets: tuple[ProtectedSetRecord, ...]
+    self_test: DecontaminationSelfTest | None = Field(
+        default=None, description="Null in manifests written before there was one."
+    )
+
+
 class ManifestFacts(_Part):
     """What the pipeline knows about a selection and its rows do not say."""
 
@@ -201,7 +242,7 @@ class ManifestFacts(_Part):
     marginal_log_price_per_token: float | None = Field(
         description="Of the last document bought outside any floor; null for a sample."
     )
-    decontamination: dict[str, JsonValue] | None = Field(default=None, description="Null: not run.")
+    decontamination: DecontaminationProof | None = Field(default=None, description="Null: not run.")
 
 
 class ManifestDraft(ManifestFacts):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pydantic import JsonValue
 
 from databourse.config_sources import DecontaminateConfig
 from databourse.decontamination.overlap import (
@@ -15,14 +14,26 @@ from databourse.decontamination.overlap import (
     Contamination,
     find_contaminated,
 )
+from databourse.decontamination.planted import PlantedLeak, drawn_examples, planted_leaks
 from databourse.decontamination.protected import ProtectedText
 from databourse.decontamination.removed_share import check_removed_shares
 from databourse.digests import canonical_json
+from databourse.manifests.model import (
+    DecontaminationProof,
+    DecontaminationSelfTest,
+    PlantedLeaks,
+    ProtectedSetRecord,
+)
 from databourse.progress import ProgressReport
 from databourse.refresh.examples import ExampleKind, stored_examples
+from databourse.seeds import stage_rng
 from databourse.warehouse.store import Warehouse, insert_query
 
 STAGE = "decontaminate"
+SELF_TEST_EXAMPLES = 200
+_SELF_TEST_WORDS = 50_000  # of these examples: seconds, even where they are whole books
+_BEFORE = "zzfirst zzsecond zzthird zzfourth"  # words of no language: they share nothing
+_AFTER = "zzfifth zzsixth zzseventh zzeighth"
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,11 @@ class Decontaminated:
     n_documents: int
     n_kept: int
     n_examples: int
-    proof: dict[str, JsonValue] | None
+    proof: DecontaminationProof | None
 
     def proof_json(self) -> str:
         """Return the proof as canonical JSON; `null` if there is none."""
-        return canonical_json(self.proof)
+        return canonical_json(None if self.proof is None else self.proof.model_dump(mode="json"))
 
 
 def decontaminate(
@@ -53,6 +64,7 @@ def decontaminate(
     settings: DecontaminateConfig,
     *,
     run_id: str,
+    root_seed: int,
     batch_documents: int,
     advance: ProgressReport,
 ) -> Decontaminated:
@@ -63,6 +75,7 @@ def decontaminate(
         protected: the examples of every evaluation set and target.
         settings: how they are compared.
         run_id: of the run.
+        root_seed: draws the examples that the self-test of the proof plants.
         batch_documents: documents read at a time.
         advance: told of the documents compared.
 
@@ -77,6 +90,7 @@ def decontaminate(
     if not examples:
         advance(documents.num_rows)
         return Decontaminated(documents.num_rows, documents.num_rows, 0, None)
+    leaks = self_test_leaks(examples, settings, root_seed=root_seed)
     found = find_contaminated(
         _texts(warehouse, documents, batch_documents),
         examples,
@@ -86,6 +100,9 @@ def decontaminate(
         short_words=settings.short_words,
         numbers=settings.numbers,
         template_examples=settings.template_examples,
+        near_ngram=settings.near_ngram,
+        near_overlap=settings.near_overlap,
+        leaks=leaks,
         progress=advance,
     )
     _guard_sources(warehouse, run_id, documents, found, settings.max_removed_share_per_source)
@@ -96,7 +113,25 @@ def decontaminate(
         documents.num_rows,
         documents.num_rows - found.documents.num_rows,
         len(examples),
-        decontamination_proof(found, settings),
+        decontamination_proof(
+            found, settings, n_planted_examples=len({leak.example for leak in leaks})
+        ),
+    )
+
+
+def self_test_leaks(
+    examples: Sequence[ProtectedText], settings: DecontaminateConfig, *, root_seed: int
+) -> list[PlantedLeak]:
+    """Return leaks of at most 200 protected examples, to be looked for as documents are.
+
+    Which examples, and what is changed, depends on the examples and the seed alone.
+    """
+    rng = stage_rng(root_seed, STAGE, "self_test")
+    drawn = drawn_examples(
+        examples, at_most=SELF_TEST_EXAMPLES, most_words=_SELF_TEST_WORDS, rng=rng
+    )
+    return planted_leaks(
+        drawn, least_words=settings.ngram, around=lambda _: (_BEFORE, _AFTER), rng=rng
     )
 
 
@@ -121,38 +156,46 @@ def protected_examples(
 
 
 def decontamination_proof(
-    found: Contamination, settings: DecontaminateConfig
-) -> dict[str, JsonValue]:
+    found: Contamination, settings: DecontaminateConfig, *, n_planted_examples: int
+) -> DecontaminationProof:
     """Return what the manifest says of decontamination: the rule, the sets, what was dropped.
 
     It has no text of an example: a manifest must not spread what it keeps out of training.
     """
     reasons = Counter(found.documents["reason"].to_pylist())
-    return {
-        "rule_revision": RULE_REVISION,
-        "parameters": {
-            "ngram": settings.ngram,
-            "overlap": settings.overlap,
-            "long_ngram": settings.long_ngram,
-            "short_words": settings.short_words,
-            "numbers": settings.numbers,
-            "template_examples": settings.template_examples,
-        },
-        "documents": found.n_documents,
-        "dropped": found.documents.num_rows,
-        "dropped_by_reason": {reason: reasons[reason] for reason in sorted(reasons)},
-        "sets": [
-            {
-                "name": each.name,
-                "digest": each.digest,
-                "examples": each.n_examples,
-                "examples_found": each.n_examples_found,
-                "ngrams": each.n_ngrams,
-                "documents_dropped": each.n_documents,
-            }
+    parameters = settings.model_dump(
+        mode="json", exclude={"against", "max_removed_share_per_source"}
+    )
+    return DecontaminationProof(
+        rule_revision=RULE_REVISION,
+        parameters=parameters,
+        documents=found.n_documents,
+        dropped=found.documents.num_rows,
+        dropped_by_reason={reason: reasons[reason] for reason in sorted(reasons)},
+        sets=tuple(
+            ProtectedSetRecord(
+                name=each.name,
+                digest=each.digest,
+                examples=each.n_examples,
+                examples_found=each.n_examples_found,
+                ngrams=each.n_ngrams,
+                documents_dropped=each.n_documents,
+            )
             for each in found.sets
-        ],
-    }
+        ),
+        self_test=DecontaminationSelfTest(
+            examples=n_planted_examples,
+            kinds=tuple(
+                PlantedLeaks(
+                    kind=each.kind,
+                    leaks=each.n_leaks,
+                    found=each.n_found,
+                    recall=each.n_found / each.n_leaks,
+                )
+                for each in found.recall
+            ),
+        ),
+    )
 
 
 def forget_decontamination(warehouse: Warehouse, run_id: str) -> None:

@@ -19,6 +19,11 @@ from databourse.refresh.enforcement import CONTRACT_STAGE, contract_results
 from databourse.refresh.ledger import dropped_by_stage, funnel
 from databourse.refresh.pricing import MarketReport
 from databourse.reports import data
+from databourse.reports.decontamination import (
+    ComparedSet,
+    FoundLeaks,
+    decontamination_section,
+)
 from databourse.reports.markdown import summary_markdown
 from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
@@ -91,6 +96,7 @@ def report_inputs(
         sections=(
             sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),
             *_wealth_sections(warehouse, run, market),
+            *decontamination_sections(staged),
             *training_sections(warehouse, run, trained),
         ),
     )
@@ -189,6 +195,24 @@ def _wealth_sections(
         return ()
     history = warehouse.rows("stg_pool__wealth", {"pool": run.pool}).to_pylist()
     return (wealth_section(history, settlement_id=market.settlement_id),)
+
+
+def decontamination_sections(staged: StagedManifest) -> tuple[data.ExtraSection, ...]:
+    """Return the section about what was kept out of the pool, if anything was protected."""
+    proof = staged.draft.decontamination
+    if proof is None:
+        return ()
+    kinds = proof.self_test.kinds if proof.self_test else ()
+    section = decontamination_section(
+        [
+            ComparedSet(each.name, each.examples, each.examples_found, each.documents_dropped)
+            for each in proof.sets
+        ],
+        [FoundLeaks(each.kind, each.leaks, each.found) for each in kinds],
+        documents=proof.documents,
+        dropped=proof.dropped,
+    )
+    return (section,)
 
 
 def training_sections(
