@@ -253,21 +253,36 @@ def test_signing_and_requiring_a_signature(pool, tmp_path):
 
 def test_show_tells_what_the_pool_was_kept_apart_from_and_what_signals_cost(pool):
     path = pool / "v000001" / "manifest.json"
+    exam = {
+        "name": "exam",
+        "digest": "0" * 64,
+        "examples": 60,
+        "examples_found": 3,
+        "ngrams": 900,
+        "documents_dropped": 2,
+    }
     proof = {
-        "dropped": 2,
+        "rule_revision": 2,
         "parameters": {"ngram": 8},
-        "sets": [{"name": "exam", "examples": 60, "examples_found": 3, "documents_dropped": 2}],
-        "recall": 0.97,
+        "documents": 1_000,
+        "dropped": 2,
+        "dropped_by_reason": {"ngram_overlap": 2},
+        "sets": [exam],
+        "self_test": {
+            "examples": 50,
+            "kinds": [{"kind": "half_a_question", "leaks": 50, "found": 48, "recall": 0.96}],
+        },
     }
     path.write_bytes(seal(unseal(path.read_bytes()) | {"decontamination": proof}))
 
     lines = [" ".join(line.split()) for line in run("show", pool).stdout.splitlines()]
 
     for line in (
-        "decontamination 2 documents dropped against exam",
+        "decontamination 2 of 1,000 documents dropped against exam",
+        "planted leaks found: half a question 48 of 50",
         "exam 60 3 2",
         "parameters, ngram: 8",
-        "recall: 0.97",
+        "dropped by reason, ngram overlap: 2",
         "together 3.0 5.0 0.0 0",
         "signed not when it was published",
     ):

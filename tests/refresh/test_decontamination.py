@@ -170,7 +170,7 @@ def test_documents_that_were_dropped_before_are_not_decided_on_twice(pool, drop,
         DeduplicateConfig(),
         run_id="run",
         root_seed=1,
-        batch_documents=10,
+        threads=1,
         advance=silent,
     )
     assert drop().n_documents == 5
