@@ -28,8 +28,11 @@ def fill(root: Path, documents: Path) -> None:
             texts = dict(
                 zip(*(batch[name].to_pylist() for name in batch.schema.names), strict=True)
             )
-            new = {key: text for key, text in texts.items() if text not in seen}
-            seen |= set(new.values())
+            new = {}
+            for key, text in texts.items():
+                if text not in seen:
+                    seen.add(text)
+                    new[key] = text
             _store(warehouse, new)
 
 
