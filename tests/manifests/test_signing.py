@@ -9,6 +9,7 @@ import pytest
 
 from databourse.errors import ConfigError, IntegrityError, ManifestError, MissingExtraError
 from databourse.manifests import open_manifest, private_key, public_key, sign_manifest, verify
+from databourse.manifests.provenance import envelope_bytes, signature_problem
 from databourse.manifests.seals import seal, unseal
 from databourse.manifests.signatures import (
     BadSignatureError,
@@ -225,6 +226,20 @@ def test_a_consistent_forgery_passes_without_the_key_and_fails_with_it(signed):
 
     assert verify(signed).ok
     assert bad_files(signed, public_key=key().public_key()) == ["provenance.dsse.json"]
+
+
+def test_a_statement_that_leaves_a_file_out_vouches_for_nothing(signed):
+    info = open_manifest(signed).info
+    digests = {path.name: sha256(path) for path in signed.iterdir() if path.name in info.files}
+    part = envelope_bytes(info, dict(list(digests.items())[:1]), key())
+
+    assert (
+        signature_problem(envelope_bytes(info, digests, key()), digests, key().public_key()) is None
+    )
+    problem = signature_problem(part, digests, key().public_key())
+    assert "was signed for another manifest" in problem
+    more = signature_problem(part, {}, key().public_key())
+    assert "was signed for another manifest" in more
 
 
 def test_the_envelope_of_another_version_is_refused(made, signed, tmp_path):
