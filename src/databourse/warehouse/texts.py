@@ -15,7 +15,7 @@ from databourse.errors import IntegrityError
 _STAGING_SUFFIX = ".staging"
 _ROW_GROUP_DOCUMENTS = 1_000
 
-SCHEMA = pa.schema([("document_id", pa.string()), ("text", pa.string())])
+SCHEMA = pa.schema([("document_id", pa.string()), ("text", pa.large_string())])
 
 
 class TextStore:
@@ -32,8 +32,13 @@ class TextStore:
         renamed. The same texts give the same file.
         """
         document_ids = sorted(texts)
+        rows = [document_ids, [texts[key] for key in document_ids]]
+        return self.write_table(pa.table(rows, schema=SCHEMA))
+
+    def write_table(self, table: pa.Table) -> dict[str, str | int]:
+        """Write a shard as `write` does, from document_id, ascending, and text."""
+        document_ids = table["document_id"].to_pylist()
         name = f"{digest_of_lines(document_ids)[:32]}.parquet"
-        table = pa.table([document_ids, [texts[key] for key in document_ids]], schema=SCHEMA)
         staging = self.folder / (name + _STAGING_SUFFIX)
         pq.write_table(table, staging, compression="zstd", row_group_size=_ROW_GROUP_DOCUMENTS)
         with staging.open("rb") as stream:
