@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from databourse.digests import canonical_json, document_id
-from databourse.sources.rows import RejectedRow, Row, SourceRow
+from databourse.sources.rows import RejectedRow, Row
 
 ROW_SCHEMA = pa.schema(
     [
@@ -38,24 +38,22 @@ def numbered_place(row: Row) -> str:
 
 def row_table(rows: Sequence[Row], place_of: Callable[[Row], str] = numbered_place) -> pa.Table:
     """Return rows as a table; texts get their ids here."""
-    good = [row if isinstance(row, SourceRow) else None for row in rows]
-    bad = [row if isinstance(row, RejectedRow) else None for row in rows]
-    columns: list[list[object]] = [
-        [row.row_number for row in rows],
-        [place_of(row) for row in rows],
-        [row and document_id(row.text) for row in good],
-        [row and row.text for row in good],
-        [row and row.prompt_characters for row in good],
-        [row and row.label for row in good],
-        [canonical_json(row.metadata) if row and row.metadata else None for row in good],
-        [row and str(row.reason) for row in bad],
-        [row and row.detail for row in bad],
-        [row and row.excerpt for row in bad],
-    ]
+    if not rows:
+        return ROW_SCHEMA.empty_table()
+    columns = zip(*[_values(row, place_of(row)) for row in rows], strict=True)
     return pa.table(
         [pa.array(each, field.type) for each, field in zip(columns, ROW_SCHEMA, strict=True)],
         schema=ROW_SCHEMA,
     )
+
+
+def _values(row: Row, place: str) -> tuple[object, ...]:
+    """Return the values of a row, in the order of the schema."""
+    if isinstance(row, RejectedRow):
+        return (row.row_number, place, *[None] * 5, row.reason, row.detail, row.excerpt)
+    metadata = canonical_json(row.metadata) if row.metadata else None
+    parts = (row.text, row.prompt_characters, row.label, metadata)
+    return (row.row_number, place, document_id(row.text), *parts, None, None, None)
 
 
 def tables_of(

@@ -40,7 +40,14 @@ class TextStore:
         document_ids = table["document_id"].to_pylist()
         name = f"{digest_of_lines(document_ids)[:32]}.parquet"
         staging = self.folder / (name + _STAGING_SUFFIX)
-        pq.write_table(table, staging, compression="zstd", row_group_size=_ROW_GROUP_DOCUMENTS)
+        pq.write_table(
+            table,
+            staging,
+            compression="zstd",
+            row_group_size=_ROW_GROUP_DOCUMENTS,
+            use_dictionary=False,  # every id and nearly every text is there once
+            write_statistics=["document_id"],
+        )
         with staging.open("rb") as stream:
             os.fsync(stream.fileno())
         digest, size = file_sha256(staging), staging.stat().st_size
