@@ -147,6 +147,28 @@ def test_what_comes_before_damage_is_yielded(workers):
     assert sum(table.num_rows for table in blocks) == len(singly) > 1_000
 
 
+_UNGUARDED = """
+import io
+from databourse.errors import SourceError
+from databourse.sources.json_blocks import LineRules, json_tables
+from databourse.sources.rows import row_shape
+lines = b'{"text": "a"}\\n' * 9
+try:
+    list(json_tables(io.BufferedReader(io.BytesIO(lines)), LineRules(row_shape(text="{text}"), 99),
+                     uri="x", start_row=0, workers=2, block_bytes=20))
+except SourceError as error:
+    print(error)
+"""
+
+
+def test_a_script_whose_workers_cannot_start_is_told_why(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(_UNGUARDED)
+    done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True)
+    assert "a process that parsed x was stopped" in done.stdout
+    assert "__main__" in done.stdout
+
+
 def test_a_column_that_no_row_has_and_a_whole_document_are_errors_of_the_file():
     with pytest.raises(SourceError, match="no row of x has the column 'text'"):
         list(tables(b'{"body": "x", "n": 1}\n' * 3))

@@ -18,11 +18,13 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
 
+from databourse.errors import SourceError
 from databourse.sources.json_lines import PROBED_ROWS, ColumnProbe, json_row, refuse_whole_document
 from databourse.sources.row_tables import row_table
 from databourse.sources.rows import RejectedRow, Row, RowShape, source_row
@@ -66,7 +68,7 @@ def json_tables(
         block_bytes: size of a block, which changes no row.
 
     Raises:
-        SourceError: as `json_lines.json_rows`.
+        SourceError: as `json_lines.json_rows`, or a worker was stopped.
         DamagedStreamError: the stream is damaged; every row before that was yielded.
     """
     blocks = line_blocks(stream, rules.max_row_bytes, block_bytes=block_bytes)
@@ -74,7 +76,14 @@ def json_tables(
     if start_row == 0:
         yield from _head(pieces, rules, uri)
     if workers > 1:
-        yield from _parsed_by_workers(pieces, rules, workers)
+        try:
+            yield from _parsed_by_workers(pieces, rules, workers)
+        except BrokenProcessPool:
+            raise SourceError(
+                f"a process that parsed {uri} was stopped: memory may have run out, or the script "
+                "that started the run lacks `if __name__ == '__main__':`; run again with "
+                "compute.threads 1"
+            ) from None
     else:
         for number, piece in pieces:
             yield parsed_piece(number, piece, rules)
