@@ -21,6 +21,7 @@ def ingest_source(run: RunContext, source_name: str) -> StageReport:
             run_id=run.run_id,
             source_rank=rank,
             batch_documents=run.config.compute.batch_documents,
+            workers=run.config.compute.threads,
             advance=advance,
         )
         note = f"{rejected:,} rows in quarantine" if rejected else ""

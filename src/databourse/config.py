@@ -281,7 +281,11 @@ class ComputeConfig(Section):
     """Resources. Nothing here changes a result, but that a GPU rounds otherwise than a CPU."""
 
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where encoders run.")
-    threads: int = Field(default=2, ge=1, description="Threads of DuckDB and of the encoder.")
+    threads: int = Field(
+        default=2,
+        ge=1,
+        description="Threads of DuckDB and of the encoder, and processes that parse a large file.",
+    )
     memory_limit: str = Field(
         default="4GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$", description="Of DuckDB."
     )

@@ -16,7 +16,14 @@ def canonical_text(text: str) -> str:
 
     Two rows with the same canonical text are the same document.
     """
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    return composed(text).strip()
+
+
+def composed(text: str) -> str:
+    """Return a text in NFC with `\\n` line ends."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)  # ASCII is NFC
 
 
 def document_id(text: str) -> str:

@@ -213,6 +213,28 @@ def test_gradients_show_speed_by_projection_and_threads(write_tables):
     assert "vocabulary 2,048" in page
 
 
+def test_readers_show_ratios_to_the_first_before_seconds(write_tables):
+    kinds = ("wall_seconds", "cpu_seconds", "peak_bytes")
+    found = {
+        "costs": dict(zip(kinds, (spread(9.0), spread(12.0), spread(5e8)), strict=True)),
+        "times": dict(zip(kinds, (spread(4.5), spread(6.0), spread(2.5)), strict=True)),
+    }
+    result = {
+        "kind": "ingestion",
+        "n_documents": 500_000,
+        "n_bytes": 350_000_000,
+        "batch_documents": 10_000,
+        "threads": 2,
+        "rounds": 3,
+        "versions": {"duckdb": "9.9"},
+        "candidates": {"ingestion": found},
+        "command": "python -m readers",
+    }
+    page = write_tables.page([result])
+    assert "| ingestion | 4.5 | 6 | 2.5 | 9 | 12 | 500 |" in page
+    assert "500,000 rows of JSON lines, 350 MB, 2 threads" in page
+
+
 def test_planted_leaks_show_recall_by_kind_and_what_pools_lose(write_tables):
     pools = {
         "train": {

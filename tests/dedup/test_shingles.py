@@ -166,3 +166,13 @@ def test_mixed_is_the_splitmix64_finaliser():
 def test_an_ngram_of_no_words_is_refused():
     with pytest.raises(InputError, match="ngram must be >= 1 word, got 0"):
         shingle_sets(["a"], ngram=0)
+
+
+def test_large_strings_are_read_as_strings_are():
+    texts = ["one two three", "", "vier fünf", "x = -5"]
+    large = pa.array(["before", *texts], pa.large_string())[1:]
+    expected = shingle_sets(texts, ngram=2)
+    for column in (large, pa.array(texts)):
+        found = shingle_sets(column, ngram=2)
+        np.testing.assert_array_equal(found.hashes, expected.hashes)
+        np.testing.assert_array_equal(found.starts, expected.starts)

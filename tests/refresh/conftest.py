@@ -52,6 +52,7 @@ def ingest(warehouse, tmp_path):
             run_id=run_id,
             source_rank=rank,
             batch_documents=batch,
+            workers=1,
             advance=silent,
         )
 
@@ -185,7 +186,13 @@ def ingest_pool(warehouse, folder, run_id, pairs, plain):
         (root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
         source = open_source(name=name, root=root, data_roots=["."], path=f"{name}.jsonl", **parts)
         ingest_source(
-            warehouse, source, run_id=run_id, source_rank=rank, batch_documents=50, advance=silent
+            warehouse,
+            source,
+            run_id=run_id,
+            source_rank=rank,
+            batch_documents=50,
+            workers=1,
+            advance=silent,
         )
     tokenizer = load_tokenizer("default")
     count_tokens(warehouse, tokenizer, run_id=run_id, batch_documents=50, advance=silent)

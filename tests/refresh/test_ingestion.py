@@ -7,6 +7,7 @@ from databourse.errors import SourceError
 from databourse.progress import silent
 from databourse.refresh.ingestion import ingest_source
 from databourse.sources import open_source
+from databourse.sources.row_tables import tables_of
 
 
 def rows(*texts, label="a"):
@@ -63,6 +64,9 @@ class Interrupting:
     def __getattr__(self, name):
         return getattr(self._part, name)
 
+    def tables(self, start_row=0, *, at_most, workers):
+        return tables_of(self.rows(start_row), at_most=1)
+
     def rows(self, start_row=0):
         self.started_at.append(start_row)
         for row in self._part.rows(start_row):
@@ -100,7 +104,13 @@ def test_a_killed_read_continues_after_its_last_batch(ingest, warehouse, query, 
         metadata=["note"],
     )
     part = Interrupting(source.parts()[0], after=8)
-    settings = {"run_id": "killed", "source_rank": 0, "batch_documents": 3, "advance": silent}
+    settings = {
+        "run_id": "killed",
+        "source_rank": 0,
+        "batch_documents": 3,
+        "workers": 1,
+        "advance": silent,
+    }
 
     with pytest.raises(Interrupted):
         ingest_source(warehouse, Parts(part), **settings)

@@ -1,13 +1,17 @@
+import gzip
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from databourse.config_sources import SourceConfig
 from databourse.errors import ConfigError, SourceError
 from databourse.sources import check_source, empty_source_error, open_source
+from databourse.sources.row_tables import ROW_SCHEMA, row_table
 
 
 @pytest.fixture
@@ -242,3 +246,34 @@ def test_parts_and_names_of_labels_have_a_file_id_of_their_own(store, opened):
 def test_a_part_that_is_not_there_is_refused(part, message):
     with pytest.raises(ValueError, match=message):
         SourceConfig(name="news", path="x.jsonl", text="{text}", part=part)
+
+
+def rows_of_tables(part, start_row=0, workers=1):
+    tables = list(part.tables(start_row, at_most=7, workers=workers))
+    return pa.concat_tables([ROW_SCHEMA.empty_table(), *tables])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"part": {"of": 3, "take": [1]}}, {"path": "x.csv"}, {"path": "x.jsonl.gz"}],
+)
+def test_tables_hold_the_rows_with_their_ids_and_places(store, opened, tmp_path, settings):
+    lines = [json.dumps({"text": f"row {number}" if number % 5 else ""}) for number in range(40)]
+    store("x.jsonl", [json.loads(line) for line in lines])
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "x.csv").write_text("text\n" + "".join(f"row {number}\n" for number in range(40)))
+    (part,) = opened(**settings).parts()
+    for start_row in (0, 9, 40):
+        rows = list(part.rows(start_row))
+        found = rows_of_tables(part, start_row)
+        assert found == row_table(rows)
+        assert [part.uri + place for place in found["place"].to_pylist()] == [
+            part.locator(row) for row in rows
+        ]
+
+
+def test_a_large_file_is_read_alike_by_workers(store, opened, monkeypatch):
+    monkeypatch.setattr("databourse.sources.parts._LARGE_BYTES", 0)
+    store("x.jsonl", [{"text": f"row {number} " * 300} for number in range(1_500)])
+    (part,) = opened().parts()
+    assert rows_of_tables(part, workers=2) == rows_of_tables(part)

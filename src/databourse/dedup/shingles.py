@@ -21,6 +21,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,10 @@ REVISION = 2
 
 _WORD = re.compile(rf"[{SINGLES}]|[^\W_{SINGLES}]+|[{SIGNS}](?=\s*(?:\d|[^\W\d_]\b))")
 _WORDS_REMEMBERED = 1 << 20  # about 100 MB; forgetting changes nothing, hashes are pure
+
+
+Texts: TypeAlias = Sequence[str] | pa.StringArray | pa.LargeStringArray
+"""Those of Arrow are read where they are."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,12 @@ class Utf8Texts:
         return len(self.starts) - 1
 
 
-def utf8_texts(texts: Sequence[str] | pa.StringArray) -> Utf8Texts:
+def utf8_texts(texts: Texts) -> Utf8Texts:
     """Return the bytes of texts for compiled code; those of Arrow are not copied."""
-    if isinstance(texts, pa.StringArray):
+    if isinstance(texts, pa.StringArray | pa.LargeStringArray):
         _, offsets, content = texts.buffers()
-        ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
+        width = np.int32 if isinstance(texts, pa.StringArray) else np.int64
+        ends = np.frombuffer(offsets, width)[texts.offset :][: len(texts) + 1]
         data = np.frombuffer(content or b"", np.uint8)[ends[0] : ends[-1]]
         own: npt.NDArray[np.int64] = (ends - ends[0]).astype(np.int64)
         return Utf8Texts(data, own)
@@ -102,13 +108,14 @@ def utf8_texts(texts: Sequence[str] | pa.StringArray) -> Utf8Texts:
     return Utf8Texts(np.frombuffer(b"".join(encoded), np.uint8), starts)
 
 
-def lower_cased(texts: Sequence[str] | pa.StringArray) -> list[str]:
+def lower_cased(texts: Texts) -> list[str]:
     """Return texts in Python's lower case, for those that compiled code cannot lower-case."""
-    plain = texts.to_pylist() if isinstance(texts, pa.StringArray) else texts
-    return [text.lower() for text in plain]
+    if isinstance(texts, pa.StringArray | pa.LargeStringArray):
+        texts = texts.to_pylist()
+    return [text.lower() for text in texts]
 
 
-def shingle_sets(texts: Sequence[str] | pa.StringArray, *, ngram: int) -> ShingleSets:
+def shingle_sets(texts: Texts, *, ngram: int) -> ShingleSets:
     """Return the distinct shingles of each text.
 
     Args:

@@ -92,6 +92,7 @@ def read_examples(
                 warehouse,
                 part,
                 batch_documents=run.config.compute.batch_documents,
+                workers=run.config.compute.threads,
                 advance=advance,
             )
             found.append(

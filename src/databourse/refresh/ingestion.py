@@ -6,26 +6,30 @@ that was read before, byte for byte and in the same way, is not read again.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from databourse.digests import canonical_json, document_id
 from databourse.errors import SourceError
 from databourse.progress import ProgressReport
-from databourse.queries import query
-from databourse.sources import (
-    RejectedRow,
-    Source,
-    SourcePart,
-    SourceRow,
-    empty_source_error,
-)
+from databourse.sources import Source, SourcePart, empty_source_error
+from databourse.sources.row_tables import rebatched
 from databourse.warehouse.store import Warehouse, append
+
+_ARRIVAL_COLUMNS = [
+    "file_id",
+    "row_number",
+    "place",
+    "document_id",
+    "label",
+    "prompt_characters",
+    "metadata",
+]
+_QUARANTINE_COLUMNS = ["file_id", "row_number", "place", "reason", "detail", "excerpt"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,19 @@ def ingest_source(
     run_id: str,
     source_rank: int,
     batch_documents: int,
+    workers: int,
     advance: ProgressReport,
 ) -> tuple[int, int]:
     """Read what is new in a source and write down which files the run stands on.
+
+    Args:
+        warehouse: the open warehouse.
+        source: what is read.
+        run_id: of the run.
+        source_rank: place of the source in the config.
+        batch_documents: rows committed at a time.
+        workers: processes that parse large files; they change nothing that is written.
+        advance: told of the rows of each batch.
 
     Returns:
         Rows read in all, and rows in quarantine, over the source's files.
@@ -61,7 +75,9 @@ def ingest_source(
         )
     parts = source.parts()
     for part in parts:
-        row = read_part(warehouse, part, batch_documents=batch_documents, advance=advance)
+        row = read_part(
+            warehouse, part, batch_documents=batch_documents, workers=workers, advance=advance
+        )
         row |= {"run_id": run_id, "source": source.name, "source_rank": source_rank}
         with warehouse.transaction() as cursor:
             append(cursor, "sources", pa.Table.from_pylist([row]))
@@ -72,10 +88,17 @@ def ingest_source(
 
 
 def read_part(
-    warehouse: Warehouse, part: SourcePart, *, batch_documents: int, advance: ProgressReport
+    warehouse: Warehouse,
+    part: SourcePart,
+    *,
+    batch_documents: int,
+    workers: int,
+    advance: ProgressReport,
 ) -> dict[str, Any]:
     """Read what is new in a file; return what is known of it: uri, digests, size and rows."""
-    _read_new_rows(warehouse, part, batch_documents=batch_documents, advance=advance)
+    _read_new_rows(
+        warehouse, part, batch_documents=batch_documents, workers=workers, advance=advance
+    )
     cursor = warehouse.cursor()
     counts = [
         cursor.execute(
@@ -104,17 +127,23 @@ def nothing_read_error(
 
 
 def _read_new_rows(
-    warehouse: Warehouse, part: SourcePart, *, batch_documents: int, advance: ProgressReport
+    warehouse: Warehouse,
+    part: SourcePart,
+    *,
+    batch_documents: int,
+    workers: int,
+    advance: ProgressReport,
 ) -> None:
     progress = _progress(warehouse, part)
     if progress.is_complete:
         advance(progress.read_rows)
         return
     read_rows = progress.read_rows
-    for batch in _batches(part.rows(start_row=read_rows), batch_documents):
-        read_rows = batch[-1].row_number + 1
+    tables = part.tables(read_rows, at_most=batch_documents, workers=workers)
+    for batch in rebatched(tables, batch_documents):
+        read_rows = batch["row_number"][-1].as_py() + 1  # a part of a file leaves numbers out
         _commit_batch(warehouse, part, batch, read_rows=read_rows)
-        advance(len(batch))
+        advance(batch.num_rows)
     with warehouse.transaction() as cursor:
         _set_progress(cursor, part, _Progress(read_rows, is_complete=True))
 
@@ -142,92 +171,44 @@ def _set_progress(cursor: duckdb.DuckDBPyConnection, part: SourcePart, progress:
     )
 
 
-def _batches(
-    rows: Iterable[SourceRow | RejectedRow], size: int
-) -> Iterator[Sequence[SourceRow | RejectedRow]]:
-    iterator = iter(rows)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
 def _commit_batch(
-    warehouse: Warehouse,
-    part: SourcePart,
-    batch: Sequence[SourceRow | RejectedRow],
-    *,
-    read_rows: int,
+    warehouse: Warehouse, part: SourcePart, batch: pa.Table, *, read_rows: int
 ) -> None:
-    good = [row for row in batch if isinstance(row, SourceRow)]
-    bad = [row for row in batch if isinstance(row, RejectedRow)]
-    keys = [document_id(row.text) for row in good]
-    new = _new_texts(warehouse, dict(zip(keys, (row.text for row in good), strict=True)))
-    shard = warehouse.texts.write(new) if new else None
+    is_good = pc.is_null(batch["reason"])
+    good, bad = batch.filter(is_good), batch.filter(pc.invert(is_good))
+    new = _new_texts(warehouse, good)
+    shard = warehouse.texts.write_table(new) if new.num_rows else None
     with warehouse.transaction() as cursor:
         if shard:
             append(cursor, "text_shards", pa.Table.from_pylist([shard]))
             append(cursor, "documents", _document_rows(new, str(shard["text_shard"])))
-        append(cursor, "arrivals", _arrival_rows(part, keys, good))
-        append(cursor, "quarantine", _quarantine_rows(part, bad))
+        append(cursor, "arrivals", _placed(part, good).select(_ARRIVAL_COLUMNS))
+        append(cursor, "quarantine", _placed(part, bad).select(_QUARANTINE_COLUMNS))
         _set_progress(cursor, part, _Progress(read_rows, is_complete=False))
 
 
-def _new_texts(warehouse: Warehouse, texts: dict[str, str]) -> dict[str, str]:
-    cursor = warehouse.cursor()
-    try:
-        cursor.register("batch_documents", pa.table({"document_id": pa.array(texts, pa.string())}))
-        found = cursor.execute(query("int_batch__new_documents")).fetchall()
-    finally:
-        cursor.close()
-    return {key: texts[key] for (key,) in found}
+def _new_texts(warehouse: Warehouse, good: pa.Table) -> pa.Table:
+    """Return document_id, ascending, and text of what the warehouse has never seen, each once."""
+    document_ids = good["document_id"]
+    relations = {"batch_documents": pa.table({"document_id": pc.unique(document_ids)})}
+    new = warehouse.rows("int_batch__new_documents", relations=relations)["document_id"]
+    first = pc.index_in(new, value_set=document_ids)
+    return good.select(["document_id", "text"]).take(first)
 
 
-def _document_rows(texts: dict[str, str], shard: str) -> pa.Table:
+def _document_rows(texts: pa.Table, shard: str) -> pa.Table:
     return pa.table(
         {
-            "document_id": list(texts),
-            "characters": [len(text) for text in texts.values()],
-            "text_shard": [shard] * len(texts),
+            "document_id": texts["document_id"],
+            "characters": pc.utf8_length(texts["text"]).cast(pa.int64()),
+            "text_shard": pa.repeat(shard, texts.num_rows),
         }
     )
 
 
-def _places(part: SourcePart, rows: Sequence[SourceRow] | Sequence[RejectedRow]) -> pa.Table:
-    """Return the columns that say where rows came from."""
-    return pa.table(
-        {
-            "file_id": pa.array([part.file_id] * len(rows), pa.string()),
-            "row_number": pa.array([row.row_number for row in rows], pa.int64()),
-            "place": pa.array(
-                [part.locator(row).removeprefix(part.uri) for row in rows], pa.string()
-            ),
-        }
-    )
-
-
-def _arrival_rows(part: SourcePart, keys: Sequence[str], rows: Sequence[SourceRow]) -> pa.Table:
-    metadata = [canonical_json(row.metadata) if row.metadata else None for row in rows]
-    columns = {
-        "document_id": pa.array(keys, pa.string()),
-        "label": pa.array([row.label for row in rows], pa.string()),
-        "prompt_characters": pa.array([row.prompt_characters for row in rows], pa.int64()),
-        "metadata": pa.array(metadata, pa.string()),
-    }
-    return _with_columns(_places(part, rows), columns)
-
-
-def _quarantine_rows(part: SourcePart, rows: Sequence[RejectedRow]) -> pa.Table:
-    columns = {
-        "reason": pa.array([str(row.reason) for row in rows], pa.string()),
-        "detail": pa.array([row.detail for row in rows], pa.string()),
-        "excerpt": pa.array([row.excerpt for row in rows], pa.string()),
-    }
-    return _with_columns(_places(part, rows), columns)
-
-
-def _with_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+def _placed(part: SourcePart, rows: pa.Table) -> pa.Table:
+    """Add the file to rows: with their numbers and places it says where they came from."""
+    return rows.append_column("file_id", pa.repeat(part.file_id, rows.num_rows))
 
 
 def _rejections(warehouse: Warehouse, parts: Sequence[SourcePart]) -> list[tuple[str, int, str]]:

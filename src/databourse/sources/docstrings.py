@@ -29,8 +29,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+
 from databourse.digests import canonical_text, digest_of, digest_of_lines, document_id
 from databourse.errors import SourceError, nearest_names
+from databourse.sources.row_tables import tables_of
 from databourse.sources.rows import RejectedRow, Row, SourceRow, check_text, rejected_row
 from databourse.sources.template import RowRejectedError
 
@@ -162,6 +165,14 @@ class DocstringPart:
         for number, docstring in enumerate(found):
             if number >= start_row:
                 yield _row(number, docstring, self.package, self.min_characters)
+
+    def tables(self, start_row: int = 0, *, at_most: int, workers: int) -> Iterator[pa.Table]:  # noqa: ARG002 - packages are small
+        """Yield its rows as tables, in this process."""
+        return tables_of(
+            self.rows(start_row),
+            at_most=at_most,
+            place_of=lambda row: self.locator(row).removeprefix(self.uri),
+        )
 
     def locator(self, row: Row) -> str:
         """Return the `locator` in the row's metadata; `uri#row_number` for a rejected row."""

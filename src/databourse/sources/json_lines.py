@@ -49,15 +49,15 @@ def json_rows(
         SourceError: the file is one JSON document, or none of its first 1,000 objects has a column.
         DamagedStreamError: the stream is damaged; every row before that was yielded.
     """
-    probe = _ColumnProbe(uri, shape.columns() if start_row == 0 else ())
+    probe = ColumnProbe(uri, shape.columns() if start_row == 0 else ())
     held: list[Row] = []
     try:
         for number, line in _numbered(bounded_lines(stream, max_row_bytes)):
             if number < start_row:
                 continue
-            row = _row(number, line, shape, probe, max_row_bytes)
+            row = json_row(number, line, shape, probe, max_row_bytes)
             if isinstance(row, RejectedRow) and number == 0:
-                _refuse_whole_document(uri, line)
+                refuse_whole_document(uri, line)
             held.append(row)
             probe.check(held)
             if probe.is_settled or len(held) >= PROBED_ROWS:
@@ -70,7 +70,7 @@ def json_rows(
     yield from held
 
 
-class _ColumnProbe:
+class ColumnProbe:
     """Which wanted columns no object had so far; rows are held back until each was seen once."""
 
     def __init__(self, uri: str, wanted: Iterable[str]) -> None:
@@ -81,9 +81,11 @@ class _ColumnProbe:
 
     @property
     def is_settled(self) -> bool:
+        """Tell whether every wanted column was seen."""
         return not self._unseen
 
     def observe(self, keys: Iterable[str]) -> None:
+        """Take note of the keys of an object."""
         if self._unseen:
             self._objects += 1
             for key in keys:
@@ -113,18 +115,20 @@ def _numbered(lines: Iterable[bytes | LongLine]) -> Iterator[tuple[int, bytes | 
     return enumerate(records)
 
 
-def _row(
+def json_row(
     number: int,
     line: bytes | LongLine,
     shape: RowShape,
-    probe: _ColumnProbe,
+    probe: ColumnProbe | None,
     max_row_bytes: int,
 ) -> Row:
+    """Return the row that a line is, good or rejected; the probe, if any, sees its keys."""
     if isinstance(line, LongLine):
         return rejected_row(number, too_long(line.length, max_row_bytes), line.head)
     try:
         values = _object_of(line)
-        probe.observe(values)
+        if probe is not None:
+            probe.observe(values)
         return source_row(number, values, shape)
     except RowRejectedError as error:
         return rejected_row(number, error, line)
@@ -163,7 +167,7 @@ def _check_depth(text: str) -> None:
             raise RowRejectedError("broken_json", f"nested deeper than {_MAX_DEPTH} levels")
 
 
-def _refuse_whole_document(uri: str, line: bytes | LongLine) -> None:
+def refuse_whole_document(uri: str, line: bytes | LongLine) -> None:
     """Refuse a file whose first line shows that the file is one JSON document."""
     head = line.head if isinstance(line, LongLine) else line
     start = head.strip()

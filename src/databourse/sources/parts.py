@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import pyarrow as pa
+
 from databourse.digests import digest_of, document_id
 from databourse.errors import ConfigError, SourceError
 from databourse.sources.docstrings import DocstringSource, check_packages
 from databourse.sources.files import FoundFile, find_files
-from databourse.sources.reading import ReadRules, check_file, delimiter_of, read_rows
+from databourse.sources.reading import ReadRules, check_file, delimiter_of, read_rows, read_tables
 from databourse.sources.rows import Row, RowShape, SourceRow, row_shape
 from databourse.sources.streams import kind_of
 
@@ -26,6 +28,7 @@ REVISION = 1
 """Of the reading of files: raised when the same bytes and settings give other rows."""
 
 _CHECKED_FILES = 32
+_LARGE_BYTES = 1 << 25  # below, starting workers takes longer than they save
 
 
 class SourcePart(Protocol):
@@ -49,6 +52,15 @@ class SourcePart(Protocol):
 
     def rows(self, start_row: int = 0) -> Iterator[Row]:
         """Yield its rows from `start_row` on, good and rejected."""
+
+    def tables(self, start_row: int = 0, *, at_most: int, workers: int) -> Iterator[pa.Table]:
+        """Yield the same rows as tables (`row_tables.ROW_SCHEMA`), in order, of any size.
+
+        Args:
+            start_row: the first row that is yielded.
+            at_most: rows of a table, where rows are read one by one.
+            workers: processes that may read; they change no row.
+        """
 
     def locator(self, row: Row) -> str:
         """Return where a row is: unique within a run, the same on every machine."""
@@ -81,9 +93,18 @@ class TextShare:
         """Tell whether a row is taken; one that cannot be read always is, so that it is seen."""
         return not isinstance(row, SourceRow) or self.number(row.text) in self.take
 
+    def held(self, rows: pa.Table) -> pa.Table:
+        """Return those rows of a table that are taken, as `holds` says."""
+        document_ids = rows["document_id"].to_pylist()
+        is_taken = [each is None or self._number(each) in self.take for each in document_ids]
+        return rows.filter(pa.array(is_taken, pa.bool_()))
+
     def number(self, text: str) -> int:
         """Return the share of a canonical text: its document_id modulo `of`."""
-        return int(document_id(text), 16) % self.of
+        return self._number(document_id(text))
+
+    def _number(self, name: str) -> int:
+        return int(name, 16) % self.of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +125,20 @@ class FilePart:
         """Yield its rows from `start_row` on; see `databourse.sources.reading.read_rows`."""
         rows = read_rows(self.file, self.shape, self.rules, start_row=start_row, state=self.state)
         return rows if self.share is None else filter(self.share.holds, rows)
+
+    def tables(self, start_row: int = 0, *, at_most: int, workers: int) -> Iterator[pa.Table]:
+        """Yield its rows as tables; see `databourse.sources.reading.read_tables`."""
+        is_large = self.bytes >= _LARGE_BYTES
+        tables = read_tables(
+            self.file,
+            self.shape,
+            self.rules,
+            at_most=at_most,
+            workers=workers if is_large else 1,
+            start_row=start_row,
+            state=self.state,
+        )
+        return tables if self.share is None else map(self.share.held, tables)
 
     def locator(self, row: Row) -> str:
         """Return `uri#row_number`."""

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import pyarrow as pa
+
 from databourse.errors import SourceError
 from databourse.sources.delimited import csv_rows
 from databourse.sources.files import FoundFile
+from databourse.sources.json_blocks import LineRules, json_tables
 from databourse.sources.json_lines import json_rows
 from databourse.sources.parquet import opened_parquet, parquet_rows
+from databourse.sources.row_tables import tables_of
 from databourse.sources.rows import Row, RowShape
 from databourse.sources.streams import DamagedStreamError, FileKind, kind_of, open_text
 
@@ -65,10 +69,52 @@ def read_rows(
             done = row.row_number + 1
             yield row
     except DamagedStreamError as error:
-        place = f"after row {done - 1:,}" if done else "before its first row ends"
-        raise SourceError(
-            f"{file.uri} is truncated or damaged {place}: {error}; fetch it again"
-        ) from None
+        raise _damaged(file, done, error) from None
+    _check_unchanged(file, state)
+
+
+def read_tables(
+    file: FoundFile,
+    shape: RowShape,
+    rules: ReadRules,
+    *,
+    at_most: int,
+    workers: int = 1,
+    start_row: int = 0,
+    state: tuple[str, ...] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the rows that `read_rows` would, as tables; large JSON lines files on many cores.
+
+    Args:
+        file: what to read.
+        shape: what makes a row a document.
+        rules: how the file is read.
+        at_most: rows of a table, where they do not come from blocks of JSON lines.
+        workers: processes that parse JSON lines; small files are parsed by this process.
+        start_row: number of the first row that is yielded, from 0.
+        state: `file.state()` when its digest was taken; None compares with nothing.
+
+    Raises:
+        SourceError: as `read_rows`.
+        TransientError: a remote file system failed.
+    """
+    kind = kind_of(file.uri, rules.file_format)
+    if kind.format != "jsonl":
+        rows = read_rows(file, shape, rules, start_row=start_row, state=state)
+        yield from tables_of(rows, at_most=at_most)
+        return
+    done = start_row
+    _check_unchanged(file, state)
+    line_rules = LineRules(shape, rules.max_row_bytes)
+    try:
+        with open_text(file, kind.packing) as stream:
+            for table in json_tables(
+                stream, line_rules, uri=file.uri, start_row=start_row, workers=workers
+            ):
+                done += table.num_rows
+                yield table
+    except DamagedStreamError as error:
+        raise _damaged(file, done, error) from None
     _check_unchanged(file, state)
 
 
@@ -112,6 +158,11 @@ def _rows(file: FoundFile, shape: RowShape, rules: ReadRules, start_row: int) ->
                 max_row_bytes=limit,
                 start_row=start_row,
             )
+
+
+def _damaged(file: FoundFile, done: int, error: DamagedStreamError) -> SourceError:
+    place = f"after row {done - 1:,}" if done else "before its first row ends"
+    return SourceError(f"{file.uri} is truncated or damaged {place}: {error}; fetch it again")
 
 
 def _check_unchanged(file: FoundFile, state: tuple[str, ...] | None) -> None:

@@ -14,11 +14,10 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from databourse.digests import canonical_json, canonical_text
+from databourse.digests import canonical_json, canonical_text, composed
 from databourse.errors import ConfigError
 from databourse.sources.template import (
     Reason,
@@ -156,7 +155,7 @@ def joined_pair(prompt: str, completion: str) -> tuple[str, int]:
     Raises:
         RowRejectedError: one of the two is blank.
     """
-    start, end = _uncut(prompt).lstrip(), _uncut(completion).rstrip()
+    start, end = composed(prompt).lstrip(), composed(completion).rstrip()
     for name, part in (("prompt", start), ("completion", end)):
         if not part:
             raise RowRejectedError("too_short", f"the {name} is blank")
@@ -238,12 +237,9 @@ def rejected_row(row_number: int, error: RowRejectedError, came: bytes | str) ->
     return RejectedRow(row_number, error.reason, excerpt_of(error.detail), excerpt_of(came))
 
 
-def _uncut(text: str) -> str:
-    """Return the canonical form of a text with its outer white space."""
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
 def _check_unicode(text: str, what: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

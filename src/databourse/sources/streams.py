@@ -210,7 +210,7 @@ class _Unpacker(io.RawIOBase):
         # What comes before a truncation is given: read1 and small pieces keep it.
         read = getattr(self._stream, "read1", self._stream.read)
         try:
-            return bytes(read(min(size, _PIECE_BYTES)))
+            return bytes(read(min(size, _PIECE_BYTES) if self._packing else size))
         except (EOFError, zlib.error) as error:
             raise DamagedStreamError(str(error)) from None
         except OSError as error:

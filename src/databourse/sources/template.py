@@ -70,6 +70,8 @@ class Template:
         Raises:
             RowRejectedError: a column is missing, null, or not text.
         """
+        if len(self.pieces) == 1 and isinstance(self.pieces[0], Column):
+            return _value_of(values, self.pieces[0].name)
         return "".join(
             _value_of(values, piece.name) if isinstance(piece, Column) else piece
             for piece in self.pieces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,14 +47,29 @@ class ShardFolder:
             path.unlink()
 
     def put(
-        self, name: str, table: pa.Table, *, compression: str, row_group_size: int
+        self,
+        name: str,
+        table: pa.Table,
+        *,
+        compression: str,
+        row_group_size: int,
+        dictionaries: Sequence[str] | None = None,
+        statistics: Sequence[str] | None = None,
     ) -> tuple[str, int]:
         """Write a shard under a name; return its sha256 and its bytes.
 
-        It is written elsewhere, flushed to disk and renamed.
+        It is written elsewhere, flushed to disk and renamed. Columns have dictionaries and
+        statistics where these are named; all of them by default.
         """
         staging = self.folder / (name + _STAGING_SUFFIX)
-        pq.write_table(table, staging, compression=compression, row_group_size=row_group_size)
+        pq.write_table(
+            table,
+            staging,
+            compression=compression,
+            row_group_size=row_group_size,
+            use_dictionary=True if dictionaries is None else list(dictionaries),
+            write_statistics=True if statistics is None else list(statistics),
+        )
         with staging.open("rb") as stream:
             os.fsync(stream.fileno())
         digest, size = file_sha256(staging), staging.stat().st_size

@@ -12,7 +12,7 @@ from databourse.warehouse.shards import ShardFolder
 
 _ROW_GROUP_DOCUMENTS = 1_000
 
-SCHEMA = pa.schema([("document_id", pa.string()), ("text", pa.string())])
+SCHEMA = pa.schema([("document_id", pa.string()), ("text", pa.large_string())])
 
 
 class TextStore(ShardFolder):
@@ -27,9 +27,19 @@ class TextStore(ShardFolder):
         The same texts give the same file.
         """
         document_ids = sorted(texts)
+        rows = [document_ids, [texts[key] for key in document_ids]]
+        return self.write_table(pa.table(rows, schema=SCHEMA))
+
+    def write_table(self, table: pa.Table) -> dict[str, str | int]:
+        """Write a shard as `write` does, from document_id, ascending, and text."""
+        document_ids = table["document_id"].to_pylist()
         name = f"{digest_of_lines(document_ids)[:32]}.parquet"
-        table = pa.table([document_ids, [texts[key] for key in document_ids]], schema=SCHEMA)
         digest, size = self.put(
-            name, table, compression="zstd", row_group_size=_ROW_GROUP_DOCUMENTS
+            name,
+            table,
+            compression="zstd",
+            row_group_size=_ROW_GROUP_DOCUMENTS,
+            dictionaries=[],  # every id and nearly every text is there once
+            statistics=["document_id"],
         )
         return {"text_shard": name, "sha256": digest, "documents": len(document_ids), "bytes": size}
