@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from databourse.config import load_config
 from databourse.errors import ConfigError, DatabourseError, IntegrityError, ManifestError
 from databourse.manifests import open_manifest
+from databourse.refresh.standing_wealth import as_settled
 from databourse.what_if.session import what_if
 from databourse.what_if.settings import (
     Changes,
@@ -102,7 +103,7 @@ def test_what_is_foreseen_is_what_the_refresh_buys(refresh, published, name):
     settings = [
         *more,
         *market_overrides(changes),
-        *trader_overrides(changes, load_config(published)),
+        *trader_overrides(changes, as_settled(load_config(published), None)),
     ]
     foreseen = what_if(tried, published.parent, version=1)
     board, purchase = foreseen.session.board, foreseen.session.purchase

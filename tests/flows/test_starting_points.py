@@ -14,10 +14,11 @@ def test_a_ready_comparison_is_valid_and_no_target_is_tested_on(tmp_path, name):
     config = load_config(path, [])
     check_comparison(config)
     assert config.pool == name
-    (target,), (test,) = config.targets, config.compare.test
-    assert target.path == test.path
-    assert target.part.of == test.part.of
-    assert sorted(target.part.take + test.part.take) == list(range(target.part.of))
+    (target,), (test,), (oracle,) = config.targets, config.compare.test, config.settlement.targets
+    parts = [each.part for each in (target, oracle, test)]
+    assert target.path == test.path == oracle.path
+    assert {part.of for part in parts} == {target.part.of}
+    assert sorted(take for part in parts for take in part.take) == list(range(target.part.of))
     assert "random" in config.compare.samplers
     if name == "gsm8k":
         assert config.compare.budgets == (60_000,)

@@ -1,5 +1,6 @@
 import json
 import sys
+import threading
 from collections import Counter
 from itertools import islice
 
@@ -84,6 +85,12 @@ def test_stopped_anywhere_and_resumed_every_example_comes_exactly_once(
     assert same == other == expected
     if weighting == "carried":
         assert expected == Counter(ids)
+
+
+@pytest.fixture(autouse=True)
+def _no_hooks_of_other_tests(monkeypatch):
+    """Forked workers run what this process registered for its end; that of Prefect fails there."""
+    monkeypatch.setattr(threading, "_threading_atexits", [])
 
 
 def drop(intervals, count):

@@ -228,8 +228,8 @@ def test_the_posterior_of_each_document_is_found_whatever_the_order_of_the_folds
     np.testing.assert_allclose(again, found[order], rtol=1e-6)
 
 
-def test_who_prefers_low_norms_hears_the_same_with_the_other_sign(pool, score):
-    vectors, labels = np.random.default_rng(3).normal(size=(40, 4)), ["a", "b"] * 20
+def test_who_prefers_low_norms_hears_the_same_with_the_other_sign(score, pool, planted):
+    vectors, labels = planted[:2]
     documents = pool(vectors, labels=labels)
     high = score("el2n", documents).values
     low = score({"name": "el2n", "prefer": "low"}, documents).values
