@@ -52,7 +52,7 @@ bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
 	$(BIN)/python -m benchmarks.dedup.compare_dedup --documents 20000 --rounds 3
 	$(BIN)/python -m benchmarks.dedup.compare_dedup --documents 1000000
 	$(BIN)/python -m benchmarks.decontamination.planted_leaks
-	$(BIN)/python -m benchmarks.ingestion.compare_readers
+	$(BIN)/python -m benchmarks.ingestion.compare_readers --documents 100000
 	$(BIN)/python -m benchmarks.influence.compare_gradients --documents 400 --threads 1,2
 	$(BIN)/python -m benchmarks.language_models.compare_scoring
 	$(BIN)/python -m benchmarks.language_models.planted_garbage
