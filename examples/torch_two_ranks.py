@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from safetensors.torch import load_file, save_file
 
 import databourse
 
@@ -55,7 +56,7 @@ def train(rank: int, location: str, folder: str, stop_after: int | None) -> None
         saved = json.loads(checkpoint.read_text())
         seen = saved["seen"]
         loader.load_state_dict(saved["data"])
-        model.load_state_dict(torch.load(Path(folder) / "model.pt", weights_only=True))
+        model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
     for step, batch in enumerate(loader, start=1):
         counts = torch.stack([example["counts"] for example in batch])
         labels = torch.tensor([topics[example["topic"]] for example in batch])
@@ -72,7 +73,7 @@ def train(rank: int, location: str, folder: str, stop_after: int | None) -> None
             break
     checkpoint.write_text(json.dumps({"seen": seen, "data": loader.state_dict()}))
     if rank == 0:
-        torch.save(model.state_dict(), Path(folder) / "model.pt")
+        save_file(model.state_dict(), Path(folder) / "model.safetensors")
     dist.barrier()
     dist.destroy_process_group()
 

@@ -13,11 +13,8 @@ from prefect.runtime import flow_run
 
 from databourse.attribution.results import ProxyKind
 from databourse.config import load_config
-from databourse.errors import ConfigError
 from databourse.refresh.attribution import AttributionChoice
-from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.runs import end_run, new_run_id, start_run
-from databourse.warehouse import hold_warehouse
+from flows.recorded_runs import run_on_refreshed_pool
 from tasks.report_attribution import report_attribution
 from tasks.retrain_subsets import retrain_subsets
 
@@ -71,30 +68,9 @@ def check_attribution(
     choice = AttributionChoice(
         proxy=proxy, subsets=subsets, share=share, seeds=seeds, targets_per_set=targets_per_set
     )
-    now = datetime.now(UTC)
-    run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
-    if not (run.warehouse_path / "bourse.duckdb").is_file():
-        raise ConfigError(
-            f"there is no warehouse at {run.warehouse_path}; refresh the pool first: databourse "
-            "run CONFIG"
-        )
-    compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
-    ) as warehouse:
-        start_run(warehouse, run, flow="check_attribution", now=now)
-        stages: list[StageReport] = []
-        status, message = "failed", "interrupted"
-        try:
-            stages.append(retrain_subsets(run, choice))
-            stages.append(report_attribution(run, choice))
-            values = stages[-1].values
-            status, message = "completed", values["page"]
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            end_run(
-                warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
-            )
+    with run_on_refreshed_pool(config, path, flow="check_attribution") as recorded:
+        recorded.stages.append(retrain_subsets(recorded.run, choice))
+        recorded.stages.append(report_attribution(recorded.run, choice))
+        values = recorded.stages[-1].values
+        recorded.result = values["page"]
     return CheckedAttribution(json.loads(values["record"]), values["page"], values["results"])

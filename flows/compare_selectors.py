@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 
 from databourse.comparison.summary import summarised
 from databourse.config import load_config
-from databourse.errors import ConfigError, InputError
+from databourse.errors import InputError
 from databourse.refresh.comparison import (
     Comparison,
     check_comparison,
@@ -28,7 +28,6 @@ from databourse.refresh.comparison import (
     results_of,
 )
 from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.reports.comparison import (
     BEST_COLUMNS,
     ComparisonResults,
@@ -36,7 +35,8 @@ from databourse.reports.comparison import (
     comparison_markdown,
 )
 from databourse.reports.comparison_page import write_comparison
-from databourse.warehouse import Warehouse, hold_warehouse
+from databourse.warehouse import Warehouse
+from flows.recorded_runs import run_on_refreshed_pool
 from tasks.compare_sampler import compare_sampler
 from tasks.prepare_comparison import prepare_comparison
 
@@ -80,33 +80,15 @@ def compare_selectors(config_path: str, overrides: list[str] | None = None) -> C
     path = Path(config_path).resolve()
     config = load_config(path, overrides or [])
     check_comparison(config)
-    now = datetime.now(UTC)
-    run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
-    if not (run.warehouse_path / "bourse.duckdb").is_file():
-        raise ConfigError(
-            f"there is no warehouse at {run.warehouse_path}; refresh the pool first: databourse "
-            "run CONFIG"
-        )
-    compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
-    ) as warehouse:
-        start_run(warehouse, run, flow="compare_selectors", now=now)
-        stages: list[StageReport] = []
-        status, message = "failed", "interrupted"
+    with run_on_refreshed_pool(config, path, flow="compare_selectors") as recorded:
+        run, stages = recorded.run, recorded.stages
         try:
             stages.append(prepare_comparison(run))
             left_out = _compared(run, stages)
-            result = _written(warehouse, held_comparison(run.run_id), left_out)
-            status, message = "completed", result.results
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            raise
+            result = _written(recorded.warehouse, held_comparison(run.run_id), left_out)
         finally:
             release_comparison(run.run_id)
-            end_run(
-                warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
-            )
+        recorded.result = result.results
     return result
 
 

@@ -13,11 +13,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from databourse.config import load_config
-from databourse.errors import ConfigError
-from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.reports.settlement import settlement_markdown
-from databourse.warehouse import hold_warehouse
+from flows.recorded_runs import run_on_refreshed_pool
 from tasks.check_contract import check_contract
 from tasks.register_settlement import register_settlement
 from tasks.settle_contracts import settle_contracts
@@ -43,35 +40,15 @@ def settle_market(config_path: str, overrides: list[str] | None = None) -> dict[
     """
     path = Path(config_path).resolve()
     config = load_config(path, overrides or [])
-    now = datetime.now(UTC)
-    run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
-    if not (run.warehouse_path / "bourse.duckdb").is_file():
-        raise ConfigError(
-            f"there is no warehouse at {run.warehouse_path}; refresh the pool first: databourse "
-            "run CONFIG"
-        )
-    compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
-    ) as warehouse:
-        start_run(warehouse, run, flow="settle_market", now=now)
-        stages: list[StageReport] = []
-        status, message = "failed", "interrupted"
-        try:
-            stages.append(settle_contracts(run))
-            values = stages[-1].values
-            for contract in ("settled_contracts", "wealth"):
-                where = {"settlement_id": values["settlement_id"]}
-                stages.append(check_contract(run, contract, where))
-            stages.append(register_settlement(run, values["settled"]))
-            status, message = "completed", values["settlement_id"]
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            end_run(
-                warehouse, run, status=status, message=message, stages=stages, now=datetime.now(UTC)
-            )
+    with run_on_refreshed_pool(config, path, flow="settle_market") as recorded:
+        run, stages = recorded.run, recorded.stages
+        stages.append(settle_contracts(run))
+        values = stages[-1].values
+        for contract in ("settled_contracts", "wealth"):
+            where = {"settlement_id": values["settlement_id"]}
+            stages.append(check_contract(run, contract, where))
+        stages.append(register_settlement(run, values["settled"]))
+        recorded.result = values["settlement_id"]
     record: dict[str, Any] = json.loads(values["settled"])
     create_markdown_artifact(
         settlement_markdown(record),

@@ -31,6 +31,7 @@ from databourse.refresh.candidates import pool_candidates
 from databourse.refresh.context import RunContext
 from databourse.refresh.examples import (
     embed_examples,
+    n_shared,
     read_examples,
     stored_examples,
     target_sets,
@@ -341,8 +342,7 @@ def _check_disjoint(warehouse: Warehouse, run: RunContext, past: PastRun) -> Non
         (targets, "targets", "take them out of one of the two"),
         (members["document_id"], "documents of the pool", "refresh the pool: it drops them"),
     ):
-        shared = pa.compute.sum(pa.compute.is_in(tests, value_set=others.combine_chunks())).as_py()
-        if shared:
+        if shared := n_shared(tests, others):
             raise ConfigError(
                 f"{shared:,} of {len(tests):,} test examples are {what} too, so a comparison would "
                 f"measure what was selected by; {cure}"

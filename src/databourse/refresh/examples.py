@@ -140,6 +140,12 @@ def stored_examples(warehouse: Warehouse, run_id: str, kind: ExampleKind) -> pa.
     return warehouse.rows("stg_run__examples", {"run_id": run_id, "kind": kind})
 
 
+def n_shared(examples: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
+    """Return how many of some ids are among others."""
+    known = pa.compute.is_in(examples, value_set=others.combine_chunks())
+    return int(pa.compute.sum(known).as_py() or 0)
+
+
 def targets_id(warehouse: Warehouse, run_id: str) -> str:
     """Return the digest of all that targets say: names, examples, labels, and where prompts end."""
     return digest_of(stored_examples(warehouse, run_id, "target").to_pylist())[:32]

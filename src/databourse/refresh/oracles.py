@@ -37,6 +37,7 @@ from databourse.progress import ProgressReport, silent
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.examples import (
     embed_examples,
+    n_shared,
     read_examples,
     stored_examples,
     target_sets,
@@ -176,8 +177,7 @@ def read_settlement_targets(
         (targets, "targets", "take them out of one of the two, such as by part: {of: 2, take: 0}"),
         (members["document_id"], "documents of the pool", "refresh the pool: it drops them"),
     ):
-        shared = pa.compute.sum(pa.compute.is_in(own, value_set=others.combine_chunks())).as_py()
-        if shared:
+        if shared := n_shared(own, others):
             raise ConfigError(
                 f"{shared:,} of {len(own):,} examples of settlement.targets are {what} too, so the "
                 f"oracle would measure what signals have read; {cure}"

@@ -231,7 +231,7 @@ def _settled(session: _Session) -> Settled:
         "before": report.wealth_before.tolist(),
         "run": past.run_id,
     }
-    traders = [
+    traders: list[dict[str, Any]] = [
         {
             "trader": trader,
             "wealth_before": float(report.wealth_before[place]),
@@ -257,7 +257,7 @@ def _settled(session: _Session) -> Settled:
         unjudged=sample.unjudged,
         topics=(len(board.topics), int((sample.settled_of_topic > 0).sum())),
         informed=_informed(run, oracle),
-        traders=sorted(traders, key=lambda each: (-_number(each["wealth"]), str(each["trader"]))),
+        traders=sorted(traders, key=lambda each: (-each["wealth"], each["trader"])),
         market={
             "allocation": config.allocation,
             "has_earned": report.has_earned,
@@ -295,10 +295,6 @@ def _informed(run: RunContext, oracle: Oracle) -> tuple[str, ...]:
         return ()
     reads = {"targets", "influence_of", "gradients"}
     return tuple(each.spec.name for each in configured_signals(run.config) if each.needs & reads)
-
-
-def _number(value: object) -> float:
-    return float(str(value))
 
 
 def _write(

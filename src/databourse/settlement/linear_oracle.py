@@ -32,18 +32,15 @@ class _Fitted:
     def __init__(self, inputs: SignalInputs, *, l2: float) -> None:
         labels = required(inputs.labels, "labels")
         self.codes = trainable_codes(labels, smallest_class=_SMALLEST_CLASS)
-        pairs = zip(labels, self.codes.tolist(), strict=True)
-        code_of = {label: code for label, code in pairs if code != NO_LABEL}
-        if len(set(code_of.values())) < 2:
+        classes = np.unique(self.codes[self.codes != NO_LABEL])
+        if classes.size < 2:
             raise InputError(
                 "a linear oracle needs documents of at least two classes with "
-                f"{_SMALLEST_CLASS} documents each, got {len(set(code_of.values()))}"
+                f"{_SMALLEST_CLASS} documents each, got {classes.size}"
             )
-        self.n_classes = max(code_of.values()) + 1
+        self.n_classes = int(classes.max()) + 1
         self.embeddings = required(inputs.embeddings, "embeddings")
-        self.targets = [
-            known_examples(target, code_of) for target in required(inputs.targets, "targets")
-        ]
+        self.targets = known_examples(required(inputs.targets, "targets"), labels, self.codes)
         self.l2 = l2
         self.proxy: SoftmaxRegression = fit_proxy(
             self.embeddings, self.codes, n_classes=self.n_classes, l2=l2

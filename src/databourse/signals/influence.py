@@ -20,6 +20,7 @@ whose label the pool lacks is left out, and counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -74,14 +75,13 @@ def influence(parameters: InfluenceParameters, inputs: SignalInputs) -> SignalRe
     labels = required(inputs.labels, "labels")
     model = fingerprint(parameters, inputs)
     codes = trainable_codes(labels, smallest_class=parameters.smallest_class)
-    code_of = {label: code for label, code in zip(labels, codes.tolist(), strict=True) if code >= 0}
     targets = required(inputs.targets, "targets")
-    examples = [known_examples(target, code_of) for target in targets]
+    examples = known_examples(targets, labels, codes)
     by_target = cross_fitted_influence(
         required(inputs.embeddings, "embeddings"),
         codes,
         folds=document_folds(inputs.document_ids, parameters.folds),
-        n_classes=max(code_of.values()) + 1,
+        n_classes=int(codes.max()) + 1,
         l2=parameters.l2,
         targets=examples,
     )
@@ -108,16 +108,25 @@ def influence(parameters: InfluenceParameters, inputs: SignalInputs) -> SignalRe
     )
 
 
-def known_examples(target: TargetSet, code_of: dict[str, int]) -> tuple[NDArray[np.float32], Codes]:
-    """Return embeddings and classes of those examples whose label the pool has.
+def known_examples(
+    targets: Sequence[TargetSet], labels: NDArray[np.object_], codes: Codes
+) -> list[tuple[NDArray[np.float32], Codes]]:
+    """Return, per target, embeddings and classes of those examples whose label the pool has.
 
     Args:
-        target: with embeddings.
-        code_of: class of each label that trains.
+        targets: with embeddings.
+        labels: of the pool's documents, shape (n,).
+        codes: class of each document, NO_LABEL where its label does not train.
 
     Raises:
-        InputError: it has no embeddings, or no example with such a label.
+        InputError: a target has no embeddings, or no example with such a label.
     """
+    pairs = zip(labels, codes.tolist(), strict=True)
+    code_of = {label: code for label, code in pairs if code != NO_LABEL}
+    return [_known(target, code_of) for target in targets]
+
+
+def _known(target: TargetSet, code_of: dict[str, int]) -> tuple[NDArray[np.float32], Codes]:
     if target.embeddings is None:
         raise InputError(f"target {target.name!r} must come with embeddings; it has none")
     codes = np.array([code_of.get(label, NO_LABEL) for label in target.labels], dtype=np.int64)
