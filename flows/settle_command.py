@@ -22,7 +22,7 @@ def settle(
     oracle: Annotated[
         str | None,
         typer.Option(
-            help="auto, linear, leave_one_out, language_model, trak or ask_llm.",
+            help="auto, linear, leave_one_out, subsets, language_model, trak or ask_llm.",
             show_default="settlement.oracle",
         ),
     ] = None,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.settlement import settle_contracts as settle
+from databourse.refresh.settlement import settlement_progress_total
 from tasks.stages import stage_task, timed_stage
 
 
@@ -28,4 +29,6 @@ def settle_contracts(run: RunContext) -> StageReport:
             },
         )
 
-    return timed_stage("settle contracts", work, total=run.config.settlement.contracts)
+    return timed_stage(
+        "settle contracts", work, total=settlement_progress_total(run.config.settlement)
+    )

@@ -60,11 +60,30 @@ class WealthConfig(Section):
     )
 
 
+class SubsetsConfig(Section):
+    """The oracle that retrains: what random markets buy, and what is trained on it."""
+
+    markets: int = Field(default=64, ge=4, le=100_000, description="Random markets: trainings.")
+    proxy: Literal["auto", "linear", "causal_lm"] = Field(
+        default="auto",
+        description="What is trained: auto takes linear where sources and examples have labels.",
+    )
+    heat: float = Field(
+        default=1.0, ge=0, le=100, description="How far their prices are from uniform."
+    )
+    least_share: float = Field(
+        default=0.5, gt=0, le=1, description="Least part of the budget that a market may have."
+    )
+    examples: int = Field(
+        default=300, ge=2, le=1_000_000, description="Most examples of each target for causal_lm."
+    )
+
+
 class SettlementConfig(Section):
     """An oracle pays out on a sample; traders earn or lose; weights: settled uses their wealth."""
 
     oracle: (
-        Literal["auto", "linear", "leave_one_out", "language_model", "trak", "ask_llm"]
+        Literal["auto", "linear", "leave_one_out", "subsets", "language_model", "trak", "ask_llm"]
         | JudgementsConfig
     ) = Field(
         default="auto",
@@ -100,6 +119,7 @@ class SettlementConfig(Section):
     l2: float = Field(
         default=10.0, gt=0, le=1e6, description="Penalty of the linear oracles, on summed losses."
     )
+    subsets: SubsetsConfig = SubsetsConfig()
     weights: Literal["wealth", "regression"] = Field(
         default="wealth",
         description="What the next refresh uses: wealth that was earned, or a fit to ranks.",

@@ -16,6 +16,7 @@ from databourse.config import load_config
 from databourse.errors import ConfigError, SourceError
 from databourse.refresh import oracles
 from databourse.refresh.standing_wealth import published_wealth
+from databourse.reports.settlement import settlement_lines
 
 WORDS = {
     "weather": ["rain", "wind", "storm", "cloud", "sun", "frost", "snow", "heat", "flood", "hail"],
@@ -199,6 +200,24 @@ def test_a_killed_oracle_is_not_asked_twice(settle, pool, monkeypatch):
     assert tables(pool, "select count(*) from utilities") == [(80,)]
     # the batch of the kill was rolled back; a batch, not all of them, is asked about again
     assert sum(asked[1:]) == 80
+
+
+def test_models_of_random_markets_settle_and_are_trained_once(settle, pool):
+    settings = ["settlement.oracle=subsets", "settlement.subsets.markets=12"]
+    first = settle(pool, *settings)
+    assert (first["oracle"], first["contracts"]) == ("subsets", 80)
+    assert first["market"]["remarks"]["markets"] == 12
+    assert any("between 12 models" in line for line in settlement_lines(first))
+    trained = tables(pool, "select training, seconds from retrainings order by 1")
+    assert len(trained) == 12
+    again = settle(pool, *settings)
+    assert again["oracle_id"] == first["oracle_id"]
+    assert tables(pool, "select training, seconds from retrainings order by 1") == trained
+    more = settle(pool, "settlement.oracle=subsets", "settlement.subsets.markets=14")
+    assert more["oracle_id"] != first["oracle_id"]
+    kept = tables(pool, "select training, seconds from retrainings order by 1")
+    assert len(kept) == 14
+    assert set(trained) < set(kept)
 
 
 def judged(path, pool, chosen=slice(None), column="utility", key="document_id"):

@@ -7,12 +7,7 @@ what is new. A stored training whose digest is wrong is trained again.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,32 +15,28 @@ import pyarrow as pa
 
 from databourse.attribution.bank import Bank, drawn_examples, tuning_half
 from databourse.attribution.results import ProxyKind
-from databourse.attribution.retraining import CausalRetraining, LinearRetraining, Retraining
-from databourse.digests import digest_of, document_id
+from databourse.attribution.retraining import Retraining
+from databourse.digests import digest_of
 from databourse.errors import ConfigError
-from databourse.influence.datamodels import random_subsets, retrain_bank, subset_key
+from databourse.influence.datamodels import random_subsets, retrain_bank
 from databourse.influence.lds import BoolArray, FloatArray, IntArray
-from databourse.influence.softmax_regression import SoftmaxRegression, fit_proxy
-from databourse.language_models.tokenizer import train_tokenizer
-from databourse.progress import ProgressReport, silent
+from databourse.influence.softmax_regression import SoftmaxRegression
+from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext
-from databourse.refresh.embedding import embed_texts, snapshot_vectors, vectors_of
 from databourse.refresh.examples import target_sets
 from databourse.refresh.past_runs import PastRun, last_run
-from databourse.refresh.reference_model import training_settings
-from databourse.refresh.settings import configured_signals, encoder_of
+from databourse.refresh.reference_model import pool_texts
+from databourse.refresh.retraining_bank import RetrainingBank, stored_losses, train_missing
+from databourse.refresh.retraining_proxies import causal_retraining, linear_retraining
 from databourse.refresh.snapshot import labels_digest, snapshot_documents
 from databourse.seeds import stage_rng, stage_seed
-from databourse.signals.influence import InfluenceParameters
-from databourse.signals.labels import label_codes
 from databourse.targets import TargetSet
-from databourse.warehouse.store import Warehouse, append
+from databourse.warehouse.store import Warehouse
 
 _REVISION = 1
 """Raised when the same inputs give other losses."""
 _FEWEST_SUBSETS = 4
 _FEWEST_DOCUMENTS = 4
-_BATCH_ROWS = 8  # of a step: small models then train four times as fast as by the refresh's two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +108,12 @@ class AttributionPlan:
     bank_id: str
 
     @property
+    def bank(self) -> RetrainingBank:
+        """Return where its trainings are kept."""
+        n_examples = sum(len(each.texts) for each in self.sets)
+        return RetrainingBank(self.bank_id, self.retraining, n_examples)
+
+    @property
     def n_trainings(self) -> int:
         """Return how many models there are in the bank."""
         return len(self.masks) * len(self.seeds)
@@ -160,13 +157,14 @@ def retraining_plan(
     usable = {each.name: _usable(each, documents, choice.proxy) for each in targets}
     positions = {name: _drawn(run, name, places, choice) for name, places in usable.items()}
     sets = tuple(_part(each, positions[each.name]) for each in targets)
-    texts = _texts(warehouse, of_past, documents["document_id"].combine_chunks())
+    texts = pool_texts(warehouse, of_past, documents["document_id"].to_pylist())
     fitted = None
     retraining: Retraining
     if choice.proxy == "linear":
-        retraining, fitted = _linear(warehouse, of_past, past, documents, sets)
+        retraining, fitted = linear_retraining(warehouse, of_past, past, documents, sets)
     else:
-        retraining = _causal(of_past, texts, sets, choice)
+        epochs = run.config.language_model.reference.epochs
+        retraining = causal_retraining(of_past, texts, sets, share=choice.share, epochs=epochs)
     masks = random_subsets(
         documents.num_rows,
         share=choice.share,
@@ -201,32 +199,14 @@ def retrain_subsets(
     Raises:
         InputError: a subset cannot be trained on, such as one without a label.
     """
-    known = _stored(warehouse, plan)
-    jobs = [
-        (mask, seed)
-        for seed in plan.seeds
-        for mask in plan.masks
-        if subset_key(mask, seed) not in known
-    ]
-    advance(plan.n_trainings - len(jobs))
     on_cpu = plan.choice.proxy == "causal_lm" and run.config.compute.device == "cpu"
-    at_a_time = run.config.compute.threads if on_cpu else 1
-    for (mask, seed), losses, seconds in _trained(plan.retraining, jobs, at_a_time):
-        row = {
-            "bank_id": plan.bank_id,
-            "training": subset_key(mask, seed),
-            "losses": losses.tolist(),
-            "seconds": seconds,
-            "digest": _digest(losses),
-        }
-        with warehouse.transaction() as cursor:
-            cursor.execute(
-                "delete from retrainings where bank_id = $bank_id and training = $training",
-                {"bank_id": row["bank_id"], "training": row["training"]},
-            )
-            append(cursor, "retrainings", pa.Table.from_pylist([row]))
-        advance(1)
-    return len(jobs)
+    return train_missing(
+        warehouse,
+        plan.bank,
+        [(mask, seed) for seed in plan.seeds for mask in plan.masks],
+        at_a_time=run.config.compute.threads if on_cpu else 1,
+        advance=advance,
+    )
 
 
 def stored_bank(warehouse: Warehouse, plan: AttributionPlan) -> Bank:
@@ -242,7 +222,9 @@ def stored_bank(warehouse: Warehouse, plan: AttributionPlan) -> Bank:
             "again: it goes on where it stopped"
         )
 
-    outputs = retrain_bank(missing, plan.masks, seeds=plan.seeds, store=_stored(warehouse, plan))
+    outputs = retrain_bank(
+        missing, plan.masks, seeds=plan.seeds, store=stored_losses(warehouse, plan.bank)
+    )
     names = [each.name for each in plan.sets for _ in each.texts]
     halves = [
         tuning_half(
@@ -257,52 +239,6 @@ def stored_bank(warehouse: Warehouse, plan: AttributionPlan) -> Bank:
         set_names=np.array(names, dtype=np.object_),
         is_tuning=np.concatenate(halves),
     )
-
-
-class _StoppedError(Exception):
-    """Training ends because another one failed, or somebody interrupts the run."""
-
-
-def _trained(
-    retraining: Retraining, jobs: Sequence[tuple[BoolArray, int]], at_a_time: int
-) -> Iterator[tuple[tuple[BoolArray, int], FloatArray, float]]:
-    """Yield each training as it ends, with its seconds; an error or interrupt ends the others."""
-    stopped = threading.Event()
-
-    def alive(done: int) -> None:
-        del done
-        if stopped.is_set():
-            raise _StoppedError
-
-    def train(mask: BoolArray, seed: int) -> tuple[FloatArray, float]:
-        started = time.perf_counter()
-        losses = retraining.losses(np.flatnonzero(mask), seed=seed, alive=alive)
-        return losses, time.perf_counter() - started
-
-    with ThreadPoolExecutor(at_a_time) as pool:
-        futures = {pool.submit(train, *job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], *future.result()
-        finally:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _stored(warehouse: Warehouse, plan: AttributionPlan) -> dict[str, FloatArray]:
-    """Return the losses of every sound training by its name."""
-    rows = warehouse.rows("stg_bank__retrainings", {"bank_id": plan.bank_id}).to_pylist()
-    n_examples = sum(len(each.texts) for each in plan.sets)
-    found = {}
-    for row in rows:
-        losses = np.array(row["losses"], dtype=np.float64)
-        if len(losses) == n_examples and _digest(losses) == row["digest"]:
-            found[row["training"]] = losses
-    return found
-
-
-def _digest(losses: FloatArray) -> str:
-    return hashlib.sha256(losses.astype("<f8").tobytes()).hexdigest()
 
 
 def _bank_id(
@@ -383,100 +319,3 @@ def _part(target: TargetSet, places: IntArray) -> TargetSet:
         labels=target.labels[places],
         prompt_characters=target.prompt_characters[places],
     )
-
-
-def _linear(
-    warehouse: Warehouse,
-    of_past: RunContext,
-    past: PastRun,
-    documents: pa.Table,
-    sets: Sequence[TargetSet],
-) -> tuple[LinearRetraining, SoftmaxRegression]:
-    """Return the linear proxy, and the one that is fitted to the whole pool."""
-    labels = np.array(documents["label"].to_pylist(), dtype=np.object_)
-    codes = label_codes(labels)
-    n_classes = int(codes.max()) + 1
-    code_of = {str(label): int(code) for label, code in zip(labels, codes, strict=True)}
-    vectors = snapshot_vectors(
-        warehouse, snapshot_id=past.ids.snapshot_id, encoder_id=past.ids.encoder_id
-    )
-    l2 = _penalty(of_past)
-    fitted = fit_proxy(vectors, codes, n_classes=n_classes, l2=l2)
-    retraining = LinearRetraining(
-        embeddings=vectors,
-        label_index=codes,
-        example_embeddings=_example_vectors(warehouse, of_past, past, sets),
-        example_labels=np.array(
-            [code_of[str(label)] for each in sets for label in each.labels], dtype=np.int64
-        ),
-        n_classes=n_classes,
-        l2=l2,
-        start=fitted.coefficients,
-    )
-    return retraining, fitted
-
-
-def _penalty(run: RunContext) -> float:
-    """Return the penalty of signal influence, where the config has it, or its default."""
-    for each in configured_signals(run.config):
-        if isinstance(each.parameters, InfluenceParameters):
-            return each.parameters.l2
-    return InfluenceParameters().l2
-
-
-def _example_vectors(
-    warehouse: Warehouse, run: RunContext, past: PastRun, sets: Sequence[TargetSet]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the vectors of examples, those that are missing embedded now."""
-    ids = [document_id(text) for each in sets for text in each.texts]
-    wanted = sorted(set(ids))
-    known = vectors_of(warehouse, pa.array(wanted), encoder_id=past.ids.encoder_id)
-    missing = sorted(set(wanted) - set(known["document_id"].to_pylist()))
-    if missing:
-        encoder = encoder_of(run)
-        if encoder.encoder_id != past.ids.encoder_id:
-            raise ConfigError(
-                f"the refresh embedded documents by {past.ids.encoder_id}, the config now names "
-                f"{encoder.encoder_id}; refresh the pool"
-            )
-        batch = run.config.compute.batch_documents
-        embed_texts(warehouse, encoder, pa.array(missing), batch_documents=batch, advance=silent)
-        known = vectors_of(warehouse, pa.array(wanted), encoder_id=past.ids.encoder_id)
-    row_of = {each: row for row, each in enumerate(known["document_id"].to_pylist())}
-    rows = known["vector"].combine_chunks().flatten().to_numpy().reshape(len(row_of), -1)
-    return np.ascontiguousarray(rows[[row_of[each] for each in ids]])
-
-
-def _causal(
-    run: RunContext,
-    texts: Sequence[str],
-    sets: Sequence[TargetSet],
-    choice: AttributionChoice,
-) -> CausalRetraining:
-    """Return the transformer of the config's reference, trained for a share of its tokens."""
-    reference = run.config.language_model.reference
-    tokenizer = train_tokenizer(texts, vocabulary_size=reference.vocabulary)
-    n_tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
-    settings = dataclasses.replace(
-        training_settings(reference), batch_rows=_BATCH_ROWS, micro_rows=_BATCH_ROWS
-    )
-    asked = round(reference.epochs * choice.share * n_tokens)
-    examples = [
-        (text[:cut], text[cut:])
-        for each in sets
-        for text, cut in zip(each.texts, each.prompt_characters.tolist(), strict=True)
-    ]
-    return CausalRetraining(
-        texts=texts,
-        prompts=[prompt for prompt, _ in examples],
-        completions=[completion for _, completion in examples],
-        tokenizer=tokenizer,
-        settings=settings,
-        training_tokens=max(1, min(reference.most_tokens, asked)),
-        device=run.config.compute.device,
-    )
-
-
-def _texts(warehouse: Warehouse, run: RunContext, document_ids: pa.Array) -> list[str]:
-    batches = warehouse.texts_of(document_ids, batch_documents=run.config.compute.batch_documents)
-    return [text for batch in batches for text in batch["text"].to_pylist()]

@@ -4,35 +4,38 @@
                     exactly; for labelled pools
     leave_one_out   the same regression trained again without the document: what the loss on the
                     targets rises by, per document of the sample
+    subsets         what documents are worth among what a budget buys: random markets of the signals
+                    buy, a proxy is trained on each pick, and its losses on the targets say
     language_model  influence on the targets by the models that have not seen the document, with
                     the curvature of `influence`
     trak            TRAK's estimate of it, where a signal of the refresh had gradients stored
     ask_llm         the probability that a model says yes, asked about the sample alone
     a file          what people, or another system, have written down
 
-The first four measure on `settlement.targets`, examples that no signal reads, or, where there are
+The first five measure on `settlement.targets`, examples that no signal reads, or, where there are
 none, on the targets: signals that have read these then look better than they are, since they know
 the oracle's examples and not only its task.
 
 A utility is per document; larger is better; several targets are put together by the mean of their
-standardised values. What is dear is stored as it comes (tables `utilities`, `influences` and
-`answers`), so that a killed settlement goes on and a repeated one asks about nothing twice.
+standardised values. What is dear is stored as it comes (tables `utilities`, `retrainings`,
+`influences` and `answers`), so that a killed settlement goes on and a repeated one asks about
+nothing twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from databourse.config_settlement import JudgementsConfig, SettlementConfig
 from databourse.digests import digest_of, document_id
-from databourse.errors import ConfigError, SourceError
+from databourse.errors import ConfigError, IntegrityError, SourceError
 from databourse.progress import ProgressReport, silent
 from databourse.refresh.context import RunContext, SnapshotIds
 from databourse.refresh.examples import (
@@ -42,7 +45,7 @@ from databourse.refresh.examples import (
     stored_examples,
     target_sets,
 )
-from databourse.refresh.past_runs import PastRun
+from databourse.refresh.past_runs import PastRun, board_id_of
 from databourse.refresh.quality_questions import ask_about, stored_answers
 from databourse.refresh.settings import all_needs, open_configured_source
 from databourse.refresh.snapshot import labels_digest
@@ -51,14 +54,18 @@ from databourse.selection.greedy import FloatArray, IntArray
 from databourse.signals.inputs import SignalInputs
 from databourse.signals.specification import Need
 from databourse.targets import TargetSet
+from databourse.warehouse.boards import load_board
 from databourse.warehouse.store import Warehouse, append
 
 if TYPE_CHECKING:
+    from databourse.attribution.retraining import Retraining
     from databourse.config import RefreshConfig
 
 _REVISION = 1
 """Raised when the same documents, targets and settings give other utilities."""
 _BATCH = 50  # retrainings kept at a time
+_OF_EMBEDDINGS = ("linear", "leave_one_out")
+_OF_TARGETS = (*_OF_EMBEDDINGS, "subsets", "language_model", "trak")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +78,14 @@ class Oracle:
         utilities_of: positions in the snapshot to utilities, NaN where it cannot judge.
         judged: the utility of every document, NaN where nobody has judged, of an oracle that cannot
             be asked about others; else None.
+        remarks: what else it found, JSON types by name, complete once it has spoken.
     """
 
     name: str
     oracle_id: str
     utilities_of: Callable[[IntArray], FloatArray]
     judged: FloatArray | None = None
+    remarks: Mapping[str, Any] = field(default_factory=dict)
 
 
 def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
@@ -90,11 +99,8 @@ def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
         return "judgements"
     if oracle != "auto":
         return oracle
-    targets = config.settlement.targets or config.targets
     if config.settlement.targets or ids.targets_id is not None:
-        if all(target.label is not None for target in targets) and any(
-            source.label is not None for source in config.sources
-        ):
+        if _is_labelled(config):
             return "linear"
         if ids.models.trained:
             return "language_model"
@@ -106,6 +112,19 @@ def chosen_oracle(config: RefreshConfig, ids: SnapshotIds) -> str:
     )
 
 
+def _is_labelled(config: RefreshConfig) -> bool:
+    """Return whether what the oracle measures on has labels, and documents have."""
+    targets = config.settlement.targets or config.targets
+    return all(target.label is not None for target in targets) and any(
+        source.label is not None for source in config.sources
+    )
+
+
+def _retrains_linear(config: RefreshConfig) -> bool:
+    proxy = config.settlement.subsets.proxy
+    return proxy == "linear" or (proxy == "auto" and _is_labelled(config))
+
+
 @dataclass(frozen=True, eq=False)
 class _Ground:
     """What an oracle stands on: the refresh, and the run that asks."""
@@ -115,6 +134,7 @@ class _Ground:
     asking: RunContext
     ids: SnapshotIds
     documents: pa.Table
+    advance: ProgressReport
 
     @property
     def config(self) -> SettlementConfig:
@@ -182,7 +202,8 @@ def read_settlement_targets(
                 f"{shared:,} of {len(own):,} examples of settlement.targets are {what} too, so the "
                 f"oracle would measure what signals have read; {cure}"
             )
-    if chosen_oracle(run.config, past.ids) in ("linear", "leave_one_out"):
+    name = chosen_oracle(run.config, past.ids)
+    if name in _OF_EMBEDDINGS or (name == "subsets" and _retrains_linear(run.config)):
         embed_examples(warehouse, run, kind="settlement", advance=advance)
 
 
@@ -203,15 +224,15 @@ def open_oracle(
         ids: of what the refresh found out.
         documents: from `snapshot_documents`, all of them.
         asking: the run that read `settlement.targets`.
-        advance: told of the documents that are asked about, as they are done.
+        advance: told of the documents that are asked about, or of the trainings of `subsets`, as
+            they are done.
 
     Raises:
         ConfigError: the oracle cannot speak on this pool; says what is missing.
     """
     name = chosen_oracle(run.config, ids)
-    ground = _Ground(warehouse, run, asking, ids, documents)
-    measures = name in ("linear", "leave_one_out", "language_model", "trak")
-    if measures and not ground.config.targets and ids.targets_id is None:
+    ground = _Ground(warehouse, run, asking, ids, documents, advance)
+    if name in _OF_TARGETS and not ground.config.targets and ids.targets_id is None:
         raise ConfigError(
             f"settlement.oracle: {name} measures what documents do for targets, and the last "
             "refresh read none; add settlement.targets to the config, or targets and refresh the "
@@ -220,11 +241,14 @@ def open_oracle(
     opened = {
         "linear": _linear,
         "leave_one_out": _leave_one_out,
+        "subsets": _subsets,
         "language_model": _language_model,
         "trak": _trak,
         "ask_llm": _ask_llm,
         "judgements": _judgements,
     }[name](ground)
+    if name == "subsets":  # it reports trainings as they end
+        return opened
 
     def reported(positions: IntArray) -> FloatArray:
         found = opened.utilities_of(positions)
@@ -267,6 +291,53 @@ def _leave_one_out(ground: _Ground) -> Oracle:
         "leave_one_out",
         oracle_id,
         _stored(ground.warehouse, oracle_id, ground.documents, LeaveOneOut(inputs, l2=l2)),
+    )
+
+
+def _subsets(ground: _Ground) -> Oracle:
+    from databourse.refresh.subset_oracle import (
+        RetrainedMarkets,
+        asked_once,
+        causal_markets,
+        linear_markets,
+    )
+
+    config = ground.run.config
+    board_id = board_id_of(ground.warehouse, ground.run.run_id)
+    board = load_board(ground.warehouse.root, board_id)
+    if not board.document_ids.equals(ground.documents["document_id"]):
+        raise IntegrityError(
+            f"the board of run {ground.run.run_id} is not of its documents; refresh the pool again"
+        )
+    retraining: Retraining
+    if _retrains_linear(config):
+        retraining, sets = linear_markets(
+            ground.inputs(frozenset({"embeddings"})), l2=ground.config.l2
+        )
+    else:
+        retraining, sets = causal_markets(
+            ground.warehouse, ground.run, ground.documents, ground.targets(None)
+        )
+    bank_id = ground.id_of(
+        "bank of subsets",
+        labels=_labels(ground.documents),
+        proxy=retraining.proxy_id,
+        examples=sets,
+        seed=config.seed,
+    )
+    markets = RetrainedMarkets(ground.warehouse, ground.run, board, retraining, sets, bank_id)
+    oracle_id = ground.id_of(
+        "subsets",
+        bank=bank_id,
+        board=board_id,
+        subsets=ground.config.subsets.model_dump(mode="json"),
+        budget=config.budget.model_dump(mode="json"),
+    )
+    return Oracle(
+        "subsets",
+        oracle_id,
+        asked_once(markets.utilities, ground.advance),
+        remarks=markets.remarks,
     )
 
 
@@ -467,4 +538,6 @@ def oracle_can_speak(config: RefreshConfig, ids: SnapshotIds) -> bool:
     if name == "language_model":
         return bool(ids.models.trained)
     has_targets = bool(config.settlement.targets) or ids.targets_id is not None
+    if name == "subsets":
+        return has_targets
     return name == "judgements" or (name == "linear" and has_targets)

@@ -50,6 +50,21 @@ def last_run(warehouse: Warehouse, pool: str) -> PastRun:
     )
 
 
+def board_id_of(warehouse: Warehouse, run_id: str) -> str:
+    """Return the id of the board of a refresh's market.
+
+    Raises:
+        ConfigError: the refresh stored none.
+    """
+    found = warehouse.rows("stg_run__boards", {"run_id": run_id})["board_id"].to_pylist()
+    if not found or found[0] is None:
+        raise ConfigError(
+            f"refresh {run_id} stored no board of its market, which is what is settled; refresh "
+            "the pool again"
+        )
+    return str(found[0])
+
+
 def _snapshot_ids(values: Mapping[str, str]) -> SnapshotIds:
     def listed(key: str) -> tuple[str, ...]:
         return tuple(json.loads(values.get(key, "[]")))

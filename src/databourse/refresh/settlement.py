@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from databourse.config_settlement import SettlementConfig
 from databourse.digests import digest_of
-from databourse.errors import ConfigError, InputError, IntegrityError
+from databourse.errors import InputError, IntegrityError
 from databourse.market.board import Board
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext
 from databourse.refresh.oracles import Oracle, open_oracle, read_settlement_targets
-from databourse.refresh.past_runs import PastRun, last_run
+from databourse.refresh.past_runs import PastRun, board_id_of, last_run
 from databourse.refresh.settings import configured_signals
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.refresh.standing_wealth import publish_wealth, shared_out, standing_wealth
@@ -94,6 +94,11 @@ def wealth_terms(config: SettlementConfig) -> WealthTerms:
     return WealthTerms(**config.wealth.model_dump())
 
 
+def settlement_progress_total(config: SettlementConfig) -> int:
+    """Return what the progress of a settlement adds up to: trainings, or contracts."""
+    return config.subsets.markets if config.oracle == "subsets" else config.contracts
+
+
 def settle_contracts(warehouse: Warehouse, run: RunContext, *, advance: ProgressReport) -> Settled:
     """Have the oracle speak on a sample of the last refresh's market, and pay the traders.
 
@@ -106,7 +111,7 @@ def settle_contracts(warehouse: Warehouse, run: RunContext, *, advance: Progress
         IntegrityError: the warehouse lacks a part of the refresh.
     """
     past = last_run(warehouse, run.pool)
-    board = _board(warehouse, past)
+    board = load_board(warehouse.root, board_id_of(warehouse, past.run_id))
     of_past = RunContext(past.run_id, run.pool, run.root, run.config)
     documents = snapshot_documents(warehouse, run_id=past.run_id, snapshot_id=past.ids.snapshot_id)
     if not documents["document_id"].equals(board.document_ids):
@@ -165,16 +170,6 @@ def register_settlement(
         )
         append(cursor, "settlements", pa.Table.from_pylist([row]))
     publish_wealth(warehouse, run.pool)
-
-
-def _board(warehouse: Warehouse, past: PastRun) -> Board:
-    found = warehouse.rows("stg_run__boards", {"run_id": past.run_id})["board_id"].to_pylist()
-    if not found or found[0] is None:
-        raise ConfigError(
-            f"refresh {past.run_id} stored no board of its market, which is what is settled; "
-            "refresh the pool again"
-        )
-    return load_board(warehouse.root, found[0])
 
 
 def _fitted(
@@ -260,6 +255,7 @@ def _settled(session: _Session) -> Settled:
         traders=sorted(traders, key=lambda each: (-each["wealth"], each["trader"])),
         market={
             "allocation": config.allocation,
+            "remarks": dict(oracle.remarks),
             "has_earned": report.has_earned,
             "liquidity": _liquidity(paid, report, fitted, config.weights),
             "fee": report.fee,

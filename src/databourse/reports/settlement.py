@@ -11,6 +11,8 @@ COLUMN_HELP = (
     "if it stays away; regression: weight of the non-negative fit, with its standard deviation"
 )
 
+_LEAST_EXPLAINED = 0.1
+
 
 def settlement_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """Return a row of text per trader, under `COLUMNS`.
@@ -56,6 +58,7 @@ def settlement_lines(record: Mapping[str, Any]) -> list[str]:
             f"{market['regret_bound']:.4f}."
         ),
     ]
+    lines[1:1] = _markets_lines(market.get("remarks", {}))
     if not market["has_earned"]:
         lines.append(
             f"No trader beat the fee of {market['fee']:.4f} spreads, which is what luck would "
@@ -72,6 +75,24 @@ def settlement_lines(record: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("The config sets its weights itself; write market.weights: settled to use it.")
     return lines
+
+
+def _markets_lines(remarks: Mapping[str, Any]) -> list[str]:
+    """Return what models that were trained on what random markets bought say, if they were."""
+    if "explained" not in remarks:
+        return []
+    least = min(remarks["explained"])
+    found = ", ".join(f"{max(each, 0.0):.0%}" for each in remarks["explained"])
+    line = (
+        f"What was bought explains {found} of the differences between {remarks['markets']:,} "
+        "models, each trained on what a random market bought (leave-one-out, by target)."
+    )
+    if least < _LEAST_EXPLAINED:
+        line += (
+            " That is little: the other differences are luck. Train more of them "
+            "(settlement.subsets.markets), or give them more heat."
+        )
+    return [line]
 
 
 def settlement_markdown(record: Mapping[str, Any]) -> str:
