@@ -106,6 +106,7 @@ def timed_stage(
     Stages that run side by side pass `time.thread_time` as the clock: the process's own would
     count each other's work.
     """
+    since_epoch = time.time()
     started, cpu_started = time.perf_counter(), cpu_clock()
     with _display.bar(stage, total) as advance:
         report = work(advance)
@@ -113,6 +114,7 @@ def timed_stage(
         report,
         seconds=time.perf_counter() - started,
         cpu_seconds=cpu_clock() - cpu_started,
+        started_seconds=since_epoch,
     )
     get_run_logger().info(
         "%s: %s rows in, %s rows out, %.1f s%s",

@@ -86,5 +86,7 @@ class StageReport:
     note: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    started_seconds: float = 0.0
+    """When it started, seconds since 1970; 0 where nobody looked."""
     values: dict[str, str] = field(default_factory=dict)
     """Ids that later stages need, such as the snapshot's."""

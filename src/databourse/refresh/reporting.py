@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from databourse.config import config_yaml
 from databourse.manifests import StagedManifest, add_file, next_version
 from databourse.refresh.context import RunContext, StageReport
-from databourse.refresh.enforcement import CONTRACT_STAGE, contract_results
+from databourse.refresh.enforcement import contract_results
 from databourse.refresh.ledger import dropped_by_stage, funnel
 from databourse.refresh.pricing import MarketReport
+from databourse.refresh.stage_profile import stage_timings
 from databourse.reports import data
 from databourse.reports.decontamination import (
     ComparedSet,
@@ -85,13 +86,7 @@ def report_inputs(
         topics=_topics(staged, market, _keywords(warehouse, priced)),
         texts=_example_texts(warehouse, priced),
         signal_versions=signal_versions(warehouse, signal_ids, snapshot_id),
-        stages=tuple(
-            data.StageTiming(
-                each.stage, each.rows_in, each.rows_out, each.seconds, each.cpu_seconds
-            )
-            for each in stages
-            if not each.stage.startswith(CONTRACT_STAGE)
-        ),
+        stages=stage_timings(stages),
         contracts=_contracts(stages),
         sections=(
             sweep_section(market.sweep, budget=market.limit, unit=_unit(run)),

@@ -118,13 +118,13 @@ class SignalVersion:
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """What one stage took in, gave out and took."""
+    """What one stage took in, gave out and took; None where there is nothing to count."""
 
     stage: str
-    rows_in: int
-    rows_out: int
+    rows_in: int | None
+    rows_out: int | None
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,14 +354,14 @@ def parameter_table(versions: Sequence[SignalVersion]) -> Table:
 
 
 def stage_table(stages: Sequence[StageTiming]) -> Table:
-    """Return rows in, rows out and time of every stage, in the order of the run."""
+    """Return rows in, rows out and time of every stage, and the time between them."""
     rows = tuple(
         (
             row.stage,
-            count(row.rows_in),
-            count(row.rows_out),
+            NONE if row.rows_in is None else count(row.rows_in),
+            NONE if row.rows_out is None else count(row.rows_out),
             duration(row.seconds),
-            duration(row.cpu_seconds),
+            NONE if row.cpu_seconds is None else duration(row.cpu_seconds),
         )
         for row in stages
     )
