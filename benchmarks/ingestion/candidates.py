@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-BATCH_DOCUMENTS = 10_000
+BATCH_DOCUMENTS = 10_000  # of a commit, as by default
 
 
 def ingest(file: Path, folder: Path, threads: int) -> int:
     """Ingest the file into a new warehouse: ids, texts, arrivals, quarantine, digest."""
     from databourse.progress import silent
-    from databourse.refresh.ingestion import ingest_source
+    from databourse.refresh.ingestion import BATCHES_OF_A_COMMIT, ingest_source
     from databourse.sources import open_source
     from databourse.warehouse.store import hold_warehouse
 
@@ -29,7 +29,7 @@ def ingest(file: Path, folder: Path, threads: int) -> int:
             source,
             run_id="run",
             source_rank=0,
-            batch_documents=BATCH_DOCUMENTS,
+            batch_documents=BATCH_DOCUMENTS // BATCHES_OF_A_COMMIT,
             workers=threads,
             advance=silent,
         )

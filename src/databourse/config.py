@@ -289,7 +289,11 @@ class ComputeConfig(Section):
     memory_limit: str = Field(
         default="4GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$", description="Of DuckDB."
     )
-    batch_documents: int = Field(default=1_000, ge=1, description="Documents committed at a time.")
+    batch_documents: int = Field(
+        default=1_000,
+        ge=1,
+        description="Documents committed at a time; rows that are only read, ten times as many.",
+    )
 
 
 class RefreshConfig(BaseSettings):

@@ -88,7 +88,7 @@ class Parts:
 
 
 def test_a_killed_read_continues_after_its_last_batch(ingest, warehouse, query, tmp_path):
-    texts = [f"text number {n}" for n in range(10)]
+    texts = [f"text number {n}" for n in range(70)]
     ingest(rows(*texts), run_id="clean")
     clean = query("select row_number, document_id from arrivals order by all")
     with warehouse.transaction() as cursor:
@@ -103,7 +103,7 @@ def test_a_killed_read_continues_after_its_last_batch(ingest, warehouse, query, 
         label="label",
         metadata=["note"],
     )
-    part = Interrupting(source.parts()[0], after=8)
+    part = Interrupting(source.parts()[0], after=65)
     settings = {
         "run_id": "killed",
         "source_rank": 0,
@@ -114,11 +114,11 @@ def test_a_killed_read_continues_after_its_last_batch(ingest, warehouse, query, 
 
     with pytest.raises(Interrupted):
         ingest_source(warehouse, Parts(part), **settings)
-    assert query("select count(*) from arrivals") == [(6,)]  # two whole batches
+    assert query("select count(*) from arrivals") == [(60,)]  # two commits of ten batches of three
     part._after = None
     ingest_source(warehouse, Parts(part), **settings)
 
-    assert part.started_at == [0, 6]
+    assert part.started_at == [0, 60]
     assert query("select row_number, document_id from arrivals order by all") == clean
 
 

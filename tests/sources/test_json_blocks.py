@@ -13,7 +13,7 @@ import pytest
 from databourse.errors import SourceError
 from databourse.sources.json_blocks import LineRules, json_tables, line_blocks
 from databourse.sources.json_lines import json_rows
-from databourse.sources.row_tables import ROW_SCHEMA, rebatched, row_table
+from databourse.sources.row_tables import ROW_SCHEMA, joined, rebatched, row_table
 from databourse.sources.rows import row_shape
 from databourse.sources.streams import DamagedStreamError, LongLine, bounded_lines
 
@@ -203,6 +203,17 @@ def test_tables_are_cut_anew_without_losing_order():
     assert 0 < cut[-1].num_rows <= 7
     assert whole(cut) == whole(rows)
     assert list(rebatched([], 7)) == []
+
+
+def test_tables_are_joined_up_to_a_number_and_until_they_are_large():
+    pieces = [pa.table({"n": list(range(4 * each, 4 * each + 4))}) for each in range(7)]
+    size = pieces[0].nbytes
+    cut = list(joined(pieces, most=3, most_bytes=100 * size))
+    assert [each.num_rows for each in cut] == [12, 12, 4]
+    assert pa.concat_tables(cut)["n"].to_pylist() == list(range(28))
+    assert [each.num_rows for each in joined(pieces, most=3, most_bytes=2 * size)] == [8, 8, 8, 4]
+    assert [each.num_rows for each in joined(pieces, most=3, most_bytes=1)] == [4] * 7
+    assert list(joined([], most=3, most_bytes=1)) == []
 
 
 _PEAK = """

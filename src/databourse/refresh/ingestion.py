@@ -1,7 +1,8 @@
 """Ingestion: rows of the sources become arrivals, documents and texts, batch by batch.
 
-A batch is committed in one transaction, so a killed run continues after its last batch; a file
-that was read before, byte for byte and in the same way, is not read again.
+Batches are committed ten at a time, or up to 64 MB, in one transaction: a killed run continues
+after the last of them. A file that was read before, byte for byte and in the same way, is not read
+again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import pyarrow.compute as pc
 from databourse.errors import SourceError
 from databourse.progress import ProgressReport
 from databourse.sources import Source, SourcePart, empty_source_error
-from databourse.sources.row_tables import rebatched
+from databourse.sources.row_tables import joined, rebatched
 from databourse.warehouse.store import Warehouse, append
+
+BATCHES_OF_A_COMMIT = 10
+"""Batches read before they are committed: reading is so quick that commits would take longer."""
+_BYTES_OF_A_COMMIT = 64_000_000
 
 _ARRIVAL_COLUMNS = [
     "file_id",
@@ -57,7 +62,7 @@ def ingest_source(
         source: what is read.
         run_id: of the run.
         source_rank: place of the source in the config.
-        batch_documents: rows committed at a time.
+        batch_documents: rows read at a time; ten batches are committed together, fewer large ones.
         workers: processes that parse large files; they change nothing that is written.
         advance: told of the rows of each batch.
 
@@ -140,7 +145,8 @@ def _read_new_rows(
         return
     read_rows = progress.read_rows
     tables = part.tables(read_rows, at_most=batch_documents, workers=workers)
-    for batch in rebatched(tables, batch_documents):
+    batches = rebatched(tables, batch_documents)
+    for batch in joined(batches, most=BATCHES_OF_A_COMMIT, most_bytes=_BYTES_OF_A_COMMIT):
         read_rows = batch["row_number"][-1].as_py() + 1  # a part of a file leaves numbers out
         _commit_batch(warehouse, part, batch, read_rows=read_rows)
         advance(batch.num_rows)

@@ -83,3 +83,21 @@ def rebatched(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
             waiting, n_waiting = [whole.slice(n_whole)], n_waiting - n_whole
     if n_waiting:
         yield pa.concat_tables(waiting)
+
+
+def joined(tables: Iterable[pa.Table], *, most: int, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield the same rows in fewer tables: up to `most` of these, and no more once they are large.
+
+    Args:
+        tables: in order.
+        most: tables that become one, >= 1.
+        most_bytes: that tables may have before one is added to them.
+    """
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if len(waiting) == most or sum(each.nbytes for each in waiting) >= most_bytes:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
