@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from databourse.encoders.conversion import converted_model, import_openvino, is_intact
+from databourse.encoders.conversion import converted_model, import_openvino
+from databourse.encoders.made_models import is_intact
 
 openvino = pytest.importorskip("openvino", reason="the extra 'cpu' is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra 'pipeline' is not installed")
@@ -90,7 +91,7 @@ def test_a_damaged_entry_is_made_again(convert, caplog):
     weights.write_bytes(weights.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING, logger="databourse"):
         assert convert() == model_file
-    assert "is damaged: the model is converted again" in caplog.text
+    assert "is damaged: the model is made again" in caplog.text
     np.testing.assert_array_equal(vectors_of(model_file), expected)
     assert [file.name for file in model_file.parent.parent.iterdir()] == [model_file.parent.name]
 

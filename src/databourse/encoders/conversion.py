@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import logging
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from databourse.digests import digest_of, file_sha256
+from databourse.digests import digest_of
+from databourse.encoders.made_models import made_folder
 from databourse.encoders.silence import one_quiet_load, without_tracing_notes
 from databourse.errors import MissingExtraError
 
 CONVERSION_REVISION = 1
 """Of pooling and tracing: raise it when what is converted changes."""
 
-_LOG = logging.getLogger(__name__)
 _CONVERTERS = ("openvino", "torch", "transformers")
-_MODEL_FILES = ("model.xml", "model.bin")
-_DIGESTS_FILE = "digests.json"
+_MODEL_FILE = "model.xml"  # beside it: model.bin
 
 
 def import_openvino() -> ModuleType:
@@ -64,11 +60,8 @@ def converted_model(folder: Path, *, name: str, fingerprint: str, cache_dir: Pat
     """
     import_openvino()
     target = cache_dir / f"{name}-{_cache_key(fingerprint)[:16]}"
-    if not is_intact(target):
-        if target.exists():
-            _LOG.warning("%s is damaged: the model is converted again", target)
-        _convert_into(folder, target)
-    return target / _MODEL_FILES[0]
+    made_folder(target, lambda made: _convert(folder, made / _MODEL_FILE))
+    return target / _MODEL_FILE
 
 
 def _cache_key(fingerprint: str) -> str:
@@ -77,40 +70,6 @@ def _cache_key(fingerprint: str) -> str:
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingExtraError(str(error.name), "pipeline,cpu", "converting an encoder") from error
     return digest_of({"model": fingerprint, "revision": CONVERSION_REVISION, "made_by": made_by})
-
-
-def is_intact(target: Path) -> bool:
-    """Return whether a converted model is whole: its files have the digests written with them."""
-    try:
-        expected = json.loads((target / _DIGESTS_FILE).read_text(encoding="utf-8"))
-        return bool(expected == _digests(target))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return False
-
-
-def _digests(target: Path) -> dict[str, str]:
-    return {name: file_sha256(target / name) for name in _MODEL_FILES}
-
-
-def _convert_into(folder: Path, target: Path) -> None:
-    """Put a converted model at `target` in one step: nobody ever sees a part of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as scratch:
-        made, old = Path(scratch) / "made", Path(scratch) / "old"
-        made.mkdir()
-        _convert(folder, made / _MODEL_FILES[0])
-        (made / _DIGESTS_FILE).write_text(json.dumps(_digests(made)), encoding="utf-8")
-        _replace_folder(made, target, old)
-
-
-def _replace_folder(made: Path, target: Path, old: Path) -> None:
-    if target.exists():
-        target.rename(old)
-    try:
-        made.rename(target)
-    except OSError:
-        if not is_intact(target):  # another process may have been faster: its model will do
-            raise
 
 
 def _convert(folder: Path, model_file: Path) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Literal
 
-from databourse.encoders.encoder import Encoder
+from databourse.encoders.encoder import Encoder, TokenEncoder
 from databourse.encoders.hashing import HashingEncoder
 from databourse.encoders.locations import (
     DEFAULT_MODEL,
@@ -17,6 +17,7 @@ from databourse.encoders.locations import (
     fetch,
     locate,
 )
+from databourse.encoders.static import load_static_encoder
 from databourse.encoders.torch_backend import (
     CONFIG_PATTERNS,
     MODEL_PATTERNS,
@@ -25,7 +26,7 @@ from databourse.encoders.torch_backend import (
 )
 from databourse.errors import ConfigError, MissingExtraError
 
-ENCODER_NAMES = ("default", "hashing")
+ENCODER_NAMES = ("default", "static", "hashing")
 Backend = Literal["openvino", "torch"]
 
 
@@ -41,9 +42,9 @@ def load_encoder(
     """Return the encoder of a name, ready to encode.
 
     Args:
-        name: `default` (all-MiniLM-L6-v2), `hashing`, a model folder (relative ones start at
-            `root`), or a hub id `owner/name` or `owner/name@revision`.
-        cache_dir: where the default model is kept in OpenVINO's form.
+        name: `default` (all-MiniLM-L6-v2), `static` (distilled from it), `hashing`, a model folder
+            (relative ones start at `root`), or a hub id `owner/name` or `owner/name@revision`.
+        cache_dir: where the default model is kept in OpenVINO's form, and the static one.
         threads: threads on a CPU, >= 1; they change no vector.
         device: "cpu", or a torch device such as "cuda".
         backend: what computes the default encoder; None is OpenVINO on a CPU where it is installed,
@@ -61,6 +62,10 @@ def load_encoder(
         return HashingEncoder()
     if name == "default":
         return _load_default(cache_dir, threads, device, backend or _default_backend(device))
+    if name == "static":
+        chosen = backend or _default_backend(device)
+        teacher = _load_default(cache_dir, threads, device, chosen)
+        return load_static_encoder(teacher, default_model_folder(), cache_dir=cache_dir)
     if backend == "openvino":
         raise ConfigError(f"encoder {name!r} runs through torch; OpenVINO runs only the default")
     place = locate(name, kind="encoder", known=ENCODER_NAMES, root=root)
@@ -81,6 +86,9 @@ def check_encoder(name: str, *, device: str = "cpu", root: Path = Path()) -> str
     if name == "default":
         default_model_folder()
         return f"{DEFAULT_MODEL} through {_default_backend(device)}"
+    if name == "static":
+        default_model_folder()
+        return f"static, distilled from {DEFAULT_MODEL} through {_default_backend(device)}"
     _check_installed("sentence_transformers", "sentence-transformers")
     place = locate(name, kind="encoder", known=ENCODER_NAMES, root=root)
     if isinstance(place, HubId):
@@ -90,7 +98,7 @@ def check_encoder(name: str, *, device: str = "cpu", root: Path = Path()) -> str
     return f"{place} through torch"
 
 
-def _load_default(cache_dir: Path, threads: int, device: str, backend: Backend) -> Encoder:
+def _load_default(cache_dir: Path, threads: int, device: str, backend: Backend) -> TokenEncoder:
     folder = default_model_folder()
     if backend == "openvino":
         if device != "cpu":
