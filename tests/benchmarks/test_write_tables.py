@@ -269,6 +269,28 @@ def test_planted_leaks_show_recall_by_kind_and_what_pools_lose(write_tables):
     assert "4.5 CPU s and 60 MB above its texts" in page
 
 
+def test_known_groups_show_recall_of_similar_pairs_and_precision_of_drops(write_tables):
+    run = {
+        "documents": 1_200,
+        "distinct": 1_100,
+        "pairs_of_groups": 900,
+        "similar_pairs_of_groups": 400,
+        "thinned_pairs": 390,
+        "dropped": 250,
+        "dropped_for_own_group": 100,
+        "dropped_for_similar": 240,
+    }
+    result = {
+        "kind": "known_groups",
+        "command": "python -m benchmarks.dedup.known_groups",
+        "threshold": 0.8,
+        "runs": {"prompts": run},
+        "versions": {"python": "3.11"},
+    }
+    text = write_tables.page([result])
+    assert "| prompts | 1,200 | 100 | 250 | 400 of 900 | 0.975 | 0.96 | 0.4 |" in text
+
+
 def test_dsir_shows_agreement_and_speed_beside_its_library(write_tables):
     found = {
         "times_cpu": spread(9.0),
