@@ -322,7 +322,7 @@ class RefreshConfig(BaseSettings):
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     encoder: str = Field(
-        default="default", description="default, hashing, a local folder, or a hub id."
+        default="default", description="default, static, hashing, a local folder, or a hub id."
     )
     topics: TopicsConfig = TopicsConfig()
     signals: tuple[str | dict[str, JsonValue], ...] = Field(
