@@ -37,6 +37,7 @@ _REVISION = 1
 """Raised when the same inputs give other losses."""
 _FEWEST_SUBSETS = 4
 _FEWEST_DOCUMENTS = 4
+_BATCH_ROWS = 8  # of a step: small models then train four times as fast as by the refresh's two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,9 @@ def retraining_plan(
         retraining, fitted = linear_retraining(warehouse, of_past, past, documents, sets)
     else:
         epochs = run.config.language_model.reference.epochs
-        retraining = causal_retraining(of_past, texts, sets, share=choice.share, epochs=epochs)
+        retraining = causal_retraining(
+            of_past, texts, sets, share=choice.share, epochs=epochs, batch_rows=_BATCH_ROWS
+        )
     masks = random_subsets(
         documents.num_rows,
         share=choice.share,

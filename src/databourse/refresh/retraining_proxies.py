@@ -24,8 +24,6 @@ from databourse.signals.labels import label_codes
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse
 
-_BATCH_ROWS = 8  # of a step: small models then train four times as fast as by the refresh's two
-
 
 def linear_retraining(
     warehouse: Warehouse,
@@ -96,6 +94,7 @@ def causal_retraining(
     *,
     share: float,
     epochs: float,
+    batch_rows: int | None = None,
 ) -> CausalRetraining:
     """Return the transformer of the config's reference, trained for a share of the pool's tokens.
 
@@ -105,13 +104,15 @@ def causal_retraining(
         sets: examples.
         share: of the pool's tokens that a subset has, in (0, 1].
         epochs: times that a subset is read, > 0.
+        batch_rows: of a step; None for those of the refresh's and the comparison's models. Larger
+            ones train faster and, on few tokens, learn less.
     """
     reference = run.config.language_model.reference
     tokenizer = train_tokenizer(texts, vocabulary_size=reference.vocabulary)
     n_tokens = sum(len(each) + 1 for each in tokenizer.encode(texts))
-    settings = dataclasses.replace(
-        training_settings(reference), batch_rows=_BATCH_ROWS, micro_rows=_BATCH_ROWS
-    )
+    settings = training_settings(reference)
+    if batch_rows is not None:
+        settings = dataclasses.replace(settings, batch_rows=batch_rows, micro_rows=batch_rows)
     asked = round(epochs * share * n_tokens)
     examples = [
         (text[:cut], text[cut:])

@@ -143,7 +143,9 @@ def causal_markets(
 ) -> tuple[Retraining, tuple[int, ...]]:
     """Return the causal transformer as what is retrained, and the sizes of its sets of examples.
 
-    Every training reads as many tokens as `compare.causal_lm.epochs` epochs of the budget have.
+    It is trained as a comparison trains on a pick: in the same steps, for as many tokens as
+    `compare.causal_lm.epochs` epochs of the budget have. What is worth buying depends on that: a
+    model of fewer and larger steps, still learning the commonest words, wants other documents.
 
     Raises:
         ConfigError: a target has no example with a completion to score.
