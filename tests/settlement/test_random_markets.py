@@ -55,8 +55,27 @@ def test_one_trader_market_draws_in_proportion_to_its_price():
     for _ in range(8_000):
         up.append(rng.standard_normal(1)[0] > 0)
         rng.uniform(1.0, 1.0)
+        rng.uniform(0.0, 0.0)
         rng.gumbel(size=2)
     assert of_dear[np.array(up)].mean() == pytest.approx(0.75, abs=4 * 0.0069)
+
+
+def test_markets_with_a_length_bias_buy_as_short_documents_as_a_selection_with_it():
+    scores, costs = market()
+
+    def lengths(bias):
+        picks = picks_of(scores, costs, heat=0.0, length_bias=bias, n_markets=300)
+        return (picks @ costs) / picks.sum(axis=1)
+
+    plain, biased = lengths(0.0), lengths(2.0)
+    rng = np.random.default_rng(8)
+    # By the same rule at the far end: prices all alike, in descending order of noise - 2 ln c.
+    keys = rng.gumbel(size=(300, 300)) - 2.0 * np.log(costs)
+    order = np.argsort(-keys, axis=1)
+    at_most = np.array([costs[each[np.cumsum(costs[each]) <= 1_000]].mean() for each in order])
+    assert biased.min() < np.percentile(at_most, 75)
+    assert biased.mean() < plain.mean() - 2
+    assert np.ptp(biased) > np.ptp(plain)
 
 
 def test_a_market_whose_documents_are_all_too_dear_buys_one_it_can_afford():
@@ -71,6 +90,7 @@ def test_a_market_whose_documents_are_all_too_dear_buys_one_it_can_afford():
     [
         ({"least_share": 0.0}, "least_share"),
         ({"heat": float("nan")}, "heat"),
+        ({"length_bias": -1.0}, "length_bias"),
         ({"budget": 4}, "no document fits"),
     ],
 )

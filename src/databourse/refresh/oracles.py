@@ -332,6 +332,7 @@ def _subsets(ground: _Ground) -> Oracle:
         board=board_id,
         subsets=ground.config.subsets.model_dump(mode="json"),
         budget=config.budget.model_dump(mode="json"),
+        length_bias=config.selection.length_bias,
     )
     return Oracle(
         "subsets",

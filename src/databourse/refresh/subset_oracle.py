@@ -82,6 +82,7 @@ class RetrainedMarkets:
             n_markets=chosen.markets,
             heat=chosen.heat,
             least_share=chosen.least_share,
+            length_bias=config.selection.length_bias,
             rng=stage_rng(config.seed, "random markets"),
         )
         bank = RetrainingBank(self.bank_id, self.retraining, sum(self.sets))

@@ -4,13 +4,16 @@ Notation: n documents of cost c_i, K traders with standardised signals z (n, K),
 1_s the mask of what market s bought, t_s = sum of its costs, y_s = -(mean loss on a target of the
 model trained on it), nats.
 
-    market s:  g_s uniform on the unit sphere in R^K, a budget uniform in [least_share B, B],
-               documents bought in descending order of heat z_i . g_s + Gumbel noise
+    market s:  g_s uniform on the unit sphere in R^K, a budget uniform in [least_share B, B], a
+               length bias l_s uniform in [0, length_bias], documents bought in descending order of
+               heat z_i . g_s - l_s ln c_i + Gumbel noise
     y_s = a + lambda t_s + sum_{i in s} w_i + noise,    w_i = z_i . beta + eps_i
     worth of a document: lambda c_i + w_i
 
-A market at random prices draws without replacement with probability in proportion to its price
-(Gumbel top-k, Kool et al. 2019, arXiv 1903.06059). `a` and `lambda`, the value of a token whoever
+A market at random prices draws without replacement with probability in proportion to price over
+cost^l (Gumbel top-k, Kool et al. 2019, arXiv 1903.06059); with l up to the length bias of the
+selection it buys as short documents as the market that is settled does, and a fit to its picks is
+not asked about documents that none of them was like. `a` and `lambda`, the value of a token whoever
 sells it, are fitted freely; w has a Gaussian prior of which a part rho comes from signals, so that
 documents alike to every trader are alike in worth, and the rest is each document's own. rho and the
 noise are those with the least leave-one-out error over the markets, which is exact for a linear
@@ -49,6 +52,7 @@ def random_market_picks(
     n_markets: int,
     heat: float,
     least_share: float,
+    length_bias: float = 0.0,
     rng: np.random.Generator,
 ) -> BoolArray:
     """Return what random markets buy: masks, shape (S, n), each with at least one document.
@@ -60,7 +64,8 @@ def random_market_picks(
         n_markets: S.
         heat: length of the order direction, >= 0; 0 draws documents uniformly.
         least_share: of B that a market may have, in (0, 1].
-        rng: draws directions, budgets and noise, market by market.
+        length_bias: the most by which a market prefers short documents, >= 0.
+        rng: draws directions, budgets, length biases and noise, market by market.
 
     Raises:
         InputError: a number is outside its domain, or no document fits the budget.
@@ -72,6 +77,8 @@ def random_market_picks(
         raise InputError(f"least_share must be in (0, 1], got {least_share!r}")
     if not heat >= 0:
         raise InputError(f"heat must be >= 0, got {heat!r}")
+    if not length_bias >= 0:
+        raise InputError(f"length_bias must be >= 0, got {length_bias!r}")
     if not costs.min(initial=np.iinfo(np.int64).max) <= budget:
         raise InputError(f"no document fits a budget of {budget:,}")
     masks = np.zeros((n_markets, n), dtype=np.bool_)
@@ -79,7 +86,8 @@ def random_market_picks(
         drawn = rng.standard_normal(n_traders)
         direction = drawn / np.linalg.norm(drawn)
         affordable = budget * float(rng.uniform(least_share, 1.0))
-        keys = heat * (scores @ direction) + rng.gumbel(size=n)
+        preference = float(rng.uniform(0.0, length_bias)) * np.log(costs)
+        keys = heat * (scores @ direction) - preference + rng.gumbel(size=n)
         order = np.argsort(-keys, kind="stable")
         order = order[costs[order] <= max(affordable, costs.min())]
         bought = order[np.cumsum(costs[order]) <= affordable]
