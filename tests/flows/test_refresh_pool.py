@@ -5,6 +5,7 @@ import dataclasses
 import json
 import random
 import shutil
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -14,9 +15,10 @@ from databourse.errors import (
     ContractViolation,
     DedupError,
     IntegrityError,
+    ManifestError,
     SourceError,
 )
-from databourse.manifests import open_manifest, verify
+from databourse.manifests import open_manifest, verify, withdraw
 
 
 @contextlib.contextmanager
@@ -160,6 +162,30 @@ def test_a_version_whose_row_a_kill_prevented_is_registered_by_the_next_run(refr
     assert not refresh(path).published
 
     assert rows_of(path, registered) == expected
+
+
+def test_what_was_withdrawn_is_refused_and_the_tables_follow(refresh, first):
+    path, _ = first
+    pool = path.parent / "manifests" / "tiny"
+    known = "select version, status from manifests order by version"
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    withdraw(pool, 1, reason="wrong licence", withdrawn_at=at)
+
+    with pytest.raises(ManifestError, match=r"same content was withdrawn .*: wrong licence"):
+        refresh(path)
+
+    assert rows_of(path, known) == [(1, "withdrawn")]
+    assert not (pool / "latest.json").exists()
+    ended = rows_of(path, "select status, message from runs order by started_at desc limit 1")
+    assert ended[0][0] == "failed"
+    assert "wrong licence" in ended[0][1]
+    other = refresh(path, "budget.tokens=300")
+    assert (other.published, other.version) == (True, 2)
+    assert open_manifest(other.path).info.parent is None
+    assert rows_of(path, known) == [(1, "withdrawn"), (2, "published")]
+    (pool / "v000001.withdrawn.json").unlink()  # reinstated
+    assert refresh(path).version == 3
+    assert rows_of(path, known) == [(1, "published"), (2, "published"), (3, "published")]
 
 
 def test_another_budget_pays_for_no_new_signal(refresh, first):
