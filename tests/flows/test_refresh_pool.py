@@ -151,6 +151,34 @@ def test_day_two_gives_the_manifest_of_a_rebuild(refresh, small_pool, pool_lines
     assert embedded < paid[0] == paid[1] <= 164  # each document once, near duplicates included
 
 
+def test_semantic_duplicates_are_dropped_alike_on_day_two_and_in_a_rebuild(
+    refresh, small_pool, pool_lines
+):
+    short = [json.loads(line) for line in pool_lines()[:160]]
+    short = [row for row in short if 9 <= len(row["text"].split()) <= 14][:8]
+    again = [json.dumps({**row, "text": " ".join([row["text"]] * 2)}) for row in short]
+    lines = [*again, *pool_lines()]
+    on = {"deduplicate": {"semantic": {"threshold": 0.97}}}
+    path = small_pool(lines=lines[:90], **on)
+    refresh(path)
+
+    two = refresh(small_pool(lines=lines, **on))
+    rebuilt = refresh(small_pool("rebuilt", lines=lines[::-1], **on), "compute.threads=2")
+
+    assert two.manifest_id == rebuilt.manifest_id
+    assert two.dropped["semantic_duplicate"] == len(again) > 3
+    assert two.candidates == 160  # each of them stands for its shorter self
+    stood_for = rows_of(
+        path,
+        "select count(*), min(value) >= 0.97 from decisions "
+        "inner join prices on representative_id = prices.document_id "
+        "and decisions.run_id = prices.run_id "
+        "where reason = 'semantic_duplicate' and decisions.run_id = ?",
+        two.run_id,
+    )
+    assert stood_for == [(len(again), True)]
+
+
 def test_a_version_whose_row_a_kill_prevented_is_registered_by_the_next_run(refresh, first):
     path, result = first
     registered = "select version, manifest_id, run_id, documents, status from manifests"

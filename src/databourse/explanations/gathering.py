@@ -50,6 +50,8 @@ _LEAST_ID_CHARACTERS = 6
 _LISTED_IDS = 5
 _LISTED_DUPLICATES = 5
 
+_STOOD_FOR = {"near_duplicate", "semantic_duplicate"}
+
 Row = dict[str, Any]
 
 
@@ -547,8 +549,8 @@ def _price(row: Row, selection: Row, n_documents: int) -> Price:
 def _representative(
     reader: WarehouseReader, run_id: str | None, speaking: Arrival | None
 ) -> Representative | None:
-    """Return what became of the document that stands for a near duplicate."""
-    if run_id is None or speaking is None or speaking.reason != "near_duplicate":
+    """Return what became of the document that stands for a near or semantic duplicate."""
+    if run_id is None or speaking is None or speaking.reason not in _STOOD_FOR:
         return None
     document_id = str(speaking.representative_id)
     row = _speaking(_arrivals(reader, run_id, document_id, None))
