@@ -2,11 +2,29 @@
 -- grain:  one row per document_id
 -- reads:  snapshots, documents
 -- params: $snapshot_id
+with
+
+snapshot as (
+
+    select document_id
+    from snapshots
+    where snapshot_id = $snapshot_id
+
+),
+
+measured as (
+
+    select
+        document_id,
+        characters
+    from documents
+
+)
+
 select
-    snapshots.document_id,
-    documents.characters
-from snapshots
-inner join documents
-    on snapshots.document_id = documents.document_id
-where snapshots.snapshot_id = $snapshot_id
-order by snapshots.document_id
+    measured.document_id,
+    measured.characters
+from snapshot
+inner join measured
+    on snapshot.document_id = measured.document_id
+order by measured.document_id
