@@ -54,7 +54,10 @@ def test_the_longest_stands_for_those_that_resemble_it_and_no_chain_reaches_furt
 def test_the_most_similar_survivor_stands_for_a_document_and_the_first_among_equals():
     vectors = on_circle([0, 30, 20])
     assert found("abc", vectors, [9, 8, 7], threshold=0.9) == [("c", "b", 0.984808)]
-    assert found("abc", on_circle([0, 40, 20]), [7, 7, 7], threshold=0.9) == [("c", "a", 0.939693)]
+    between = on_circle([0, 40, 20])
+    for block in (1, 2, 3):
+        settings = {"threshold": 0.9, "block_documents": block}
+        assert found("abc", between, [7, 7, 7], **settings) == [("c", "a", 0.939693)]
 
 
 def test_of_equal_lengths_the_smallest_id_survives():
