@@ -41,8 +41,14 @@ def explain(
     from databourse.explanations import described, explain_document, record
 
     settings = load_config(config, overrides or [])
-    warehouse = (config.resolve().parent / settings.warehouse).resolve()
-    story = explain_document(settings, warehouse, document, version=version)
+    root = config.resolve().parent
+    story = explain_document(
+        settings,
+        (root / settings.warehouse).resolve(),
+        document,
+        version=version,
+        manifests_path=root / settings.manifests,
+    )
     if as_json:
         typer.echo(json.dumps(record(story), indent=2, ensure_ascii=False, allow_nan=False))
     else:

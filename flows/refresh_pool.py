@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
+from databourse.refresh.deduplication import removed_share_limits
 from databourse.refresh.examples import ExampleKind, example_sections
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
@@ -33,6 +34,7 @@ from tasks.count_tokens import count_tokens
 from tasks.decontaminate import decontaminate
 from tasks.drop_exact_duplicates import drop_exact_duplicates
 from tasks.drop_near_duplicates import drop_near_duplicates
+from tasks.drop_semantic_duplicates import drop_semantic_duplicates
 from tasks.embed_documents import embed_documents
 from tasks.embed_targets import embed_targets
 from tasks.find_neighbours import find_neighbours
@@ -108,9 +110,11 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     """Say what follows what."""
     tokenizer_id = _gather(run, stages)
     examples = _read_examples(run, stages)
+    if run.config.deduplicate.semantic:
+        _drop_semantic_duplicates(run, stages)
     snapshot = _done(stages, take_snapshot(run))
     snapshot_id = snapshot.values["snapshot_id"]
-    _check(run, stages, "documents")
+    _check(run, stages, "documents", **removed_share_limits(run.config))
     ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
     ids = replace(
         ids,
@@ -152,6 +156,14 @@ def _read_examples(run: RunContext, stages: list[StageReport]) -> dict[str, str]
     if any(sections.values()):
         known |= _done(stages, decontaminate(run)).values
     return known
+
+
+def _drop_semantic_duplicates(run: RunContext, stages: list[StageReport]) -> None:
+    """Embed what is left so far, as the snapshot would be, and drop what repeats a meaning."""
+    left = _done(stages, take_snapshot(run))
+    snapshot_id = left.values["snapshot_id"]
+    embedded = _done(stages, embed_documents(run, snapshot_id, left.rows_out))
+    _done(stages, drop_semantic_duplicates(run, snapshot_id, embedded.values["encoder_id"]))
 
 
 def _describe(

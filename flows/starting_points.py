@@ -40,6 +40,7 @@ budget: {{tokens: 1000000}}       # or documents: 5000, or share: 0.1
 #   targets: [{{name: others, path: data/dev2.jsonl, text: "{{text}}"}}]
 # selection: {{length_bias: 1.0, topic_floor: 0.5, diversity: 0.1}}   # or method: sample
 # deduplicate: {{near: {{threshold: 0.8}}, max_removed_share_per_source: 0.5}}
+#   semantic: {{threshold: 0.95}} beside near drops what says the same in other words
 # topics: {{by: kmeans, count: 32}}
 # compare:                  # which sampler teaches more: databourse compare
 #   test: {{name: my_test, path: data/test.jsonl, text: "{{text}}"}}

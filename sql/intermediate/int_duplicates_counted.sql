@@ -14,7 +14,7 @@ dropped as (
     where
         run_id = $run_id
         and outcome = 'dropped'
-        and stage in ('exact_dedup', 'near_dedup')
+        and stage in ('exact_dedup', 'near_dedup', 'semantic_dedup')
         and representative_id is not null
 
 ),

@@ -50,11 +50,20 @@ class NearDuplicates(Section):
     permutations: int = Field(default=128, ge=16, le=1024, description="Hashes per signature.")
 
 
+class SemanticDuplicates(Section):
+    """Dedup by meaning: the cosine of embeddings, every document against every survivor."""
+
+    threshold: float = Field(default=0.95, gt=0, le=1, description="Least cosine of duplicates.")
+
+
 class DeduplicateConfig(Section):
     """What counts as a duplicate. Exact duplicates are always removed."""
 
     near: NearDuplicates | Literal[False] = Field(
         default=NearDuplicates(), description="False: off."
+    )
+    semantic: SemanticDuplicates | Literal[False] = Field(
+        default=False, description="{}: the default threshold. False: off."
     )
     max_removed_share_per_source: float = Field(
         default=0.5,

@@ -96,7 +96,11 @@ from prices where run_id = 'run' order by document_id;
 PARAMETERS = {
     "answers": {"scorer_id": "judge", "snapshot_id": "snap", "run_id": "run"},
     "board": {"snapshot_id": "snap"},
-    "documents": {"run_id": "run"},
+    "documents": {
+        "run_id": "run",
+        "max_removed_share_per_source": 0.5,
+        "max_removed_share_per_label": 0.6,
+    },
     "embeddings": {"encoder_id": "enc", "snapshot_id": "snap"},
     "generations": {"generations_ids": ["g0", "g1"], "snapshot_id": "snap", "run_id": "run"},
     "token_losses": {

@@ -278,6 +278,14 @@ FAULTS = [
     fault("documents", "prompts_fit", pool("prompt_characters = 61"), [B]),
     fault("documents", "arrivals_have_one_fate",
           f"delete from pool_documents where document_id = '{C}'", ["f.jsonl#2"]),
+    fault("documents", "removed_share_per_source",
+          f"insert into arrivals values ('file', 6, '#6', '{A}', null, null, null), "
+          f"('file', 7, '#7', '{A}', null, null, null); insert into decisions values "
+          f"('run', 'f.jsonl#6', 'src', '{A}', 'exact_dedup', 'dropped', 'r', '{A}', 1.0), "
+          f"('run', 'f.jsonl#7', 'src', '{A}', 'exact_dedup', 'dropped', 'r', '{A}', 1.0)",
+          ["src"]),
+    fault("documents", "removed_share_per_label",
+          "update arrivals set label = 'rare' where place = '#5'", ["rare"]),
     fault("embeddings", "document_id.required",
           "update embeddings set document_id = null where vector = [5, 5, 5]; "
           "update embeddings set vector = [0, 1] where document_id is null", ["null"],
@@ -575,6 +583,25 @@ def test_lost_and_invented_rows_are_named_by_their_locator(warehouse, judge, sql
 
     assert failed(result) == {"arrivals_have_one_fate"}
     assert named(result, "arrivals_have_one_fate").example_ids == (locator,)
+
+
+@pytest.mark.parametrize("stage", ["near_dedup", "semantic_dedup", "decontaminate"])
+def test_a_removed_share_is_that_of_all_dedup_and_of_nothing_else(warehouse, judge, stage):
+    warehouse.execute(f"update decisions set stage = '{stage}' where stage = 'near_dedup'")
+    lost = 0.2 if stage == "decontaminate" else 0.4  # of the five arrivals
+
+    for limit, is_kept in ((lost, True), (lost - 1e-9, False)):
+        found = judge("documents", parameters={"max_removed_share_per_source": limit})
+        assert failed(found) == (set() if is_kept else {"removed_share_per_source"})
+    if not is_kept and stage != "decontaminate":
+        rule = named(found, "removed_share_per_source")
+        assert rule.observed == "removed_rows=2, arrived_rows=5"
+
+
+def test_without_a_limit_a_label_may_lose_everything(warehouse, judge):
+    warehouse.execute("update arrivals set label = 'rare' where place = '#5'")
+
+    assert judge("documents", parameters={"max_removed_share_per_label": None}).success
 
 
 def test_a_decision_of_the_budget_is_no_second_fate(warehouse, judge):

@@ -2,12 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
+
+from databourse.manifests import withdraw
 
 _BASE_INSTALL = (
     "import sys\n"
@@ -101,6 +105,22 @@ def test_a_bought_document_is_told_with_its_price_and_version(pool, ledger):
     assert story["document"]["excerpt"]
     assert text.startswith(f"{document_id}\nSELECTED: ")
     assert "in version 1" in text
+
+
+def test_a_version_withdrawn_since_the_last_run_is_told_so(pool, ledger, tmp_path):
+    copy = shutil.copytree(pool.parent, tmp_path / "copy")
+    ((document_id,),) = ledger("select document_id from prices where price_rank = 1")
+    withdraw(
+        copy / "manifests" / "tiny",
+        1,
+        reason="wrong licence",
+        withdrawn_at=datetime(2026, 12, 1, tzinfo=UTC),
+    )
+
+    story = story_of(copy / pool.name, document_id)
+
+    assert [each["status"] for each in story["published"]] == ["withdrawn"]
+    assert story_of(pool, document_id)["published"][0]["status"] == "published"
 
 
 def test_a_left_document_is_told_with_what_would_have_it_bought(pool, ledger):

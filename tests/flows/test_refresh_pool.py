@@ -5,6 +5,7 @@ import dataclasses
 import json
 import random
 import shutil
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -14,9 +15,10 @@ from databourse.errors import (
     ContractViolation,
     DedupError,
     IntegrityError,
+    ManifestError,
     SourceError,
 )
-from databourse.manifests import open_manifest, verify
+from databourse.manifests import open_manifest, verify, withdraw
 
 
 @contextlib.contextmanager
@@ -149,6 +151,34 @@ def test_day_two_gives_the_manifest_of_a_rebuild(refresh, small_pool, pool_lines
     assert embedded < paid[0] == paid[1] <= 164  # each document once, near duplicates included
 
 
+def test_semantic_duplicates_are_dropped_alike_on_day_two_and_in_a_rebuild(
+    refresh, small_pool, pool_lines
+):
+    short = [json.loads(line) for line in pool_lines()[:160]]
+    short = [row for row in short if 9 <= len(row["text"].split()) <= 14][:8]
+    again = [json.dumps({**row, "text": " ".join([row["text"]] * 2)}) for row in short]
+    lines = [*again, *pool_lines()]
+    on = {"deduplicate": {"semantic": {"threshold": 0.97}}}
+    path = small_pool(lines=lines[:90], **on)
+    refresh(path)
+
+    two = refresh(small_pool(lines=lines, **on))
+    rebuilt = refresh(small_pool("rebuilt", lines=lines[::-1], **on), "compute.threads=2")
+
+    assert two.manifest_id == rebuilt.manifest_id
+    assert two.dropped["semantic_duplicate"] == len(again) > 3
+    assert two.candidates == 160  # each of them stands for its shorter self
+    stood_for = rows_of(
+        path,
+        "select count(*), min(value) >= 0.97 from decisions "
+        "inner join prices on representative_id = prices.document_id "
+        "and decisions.run_id = prices.run_id "
+        "where reason = 'semantic_duplicate' and decisions.run_id = ?",
+        two.run_id,
+    )
+    assert stood_for == [(len(again), True)]
+
+
 def test_a_version_whose_row_a_kill_prevented_is_registered_by_the_next_run(refresh, first):
     path, result = first
     registered = "select version, manifest_id, run_id, documents, status from manifests"
@@ -160,6 +190,30 @@ def test_a_version_whose_row_a_kill_prevented_is_registered_by_the_next_run(refr
     assert not refresh(path).published
 
     assert rows_of(path, registered) == expected
+
+
+def test_what_was_withdrawn_is_refused_and_the_tables_follow(refresh, first):
+    path, _ = first
+    pool = path.parent / "manifests" / "tiny"
+    known = "select version, status from manifests order by version"
+    at = datetime(2026, 12, 1, tzinfo=UTC)
+    withdraw(pool, 1, reason="wrong licence", withdrawn_at=at)
+
+    with pytest.raises(ManifestError, match=r"same content was withdrawn .*: wrong licence"):
+        refresh(path)
+
+    assert rows_of(path, known) == [(1, "withdrawn")]
+    assert not (pool / "latest.json").exists()
+    ended = rows_of(path, "select status, message from runs order by started_at desc limit 1")
+    assert ended[0][0] == "failed"
+    assert "wrong licence" in ended[0][1]
+    other = refresh(path, "budget.tokens=300")
+    assert (other.published, other.version) == (True, 2)
+    assert open_manifest(other.path).info.parent is None
+    assert rows_of(path, known) == [(1, "withdrawn"), (2, "published")]
+    (pool / "v000001.withdrawn.json").unlink()  # reinstated
+    assert refresh(path).version == 3
+    assert rows_of(path, known) == [(1, "published"), (2, "published"), (3, "published")]
 
 
 def test_another_budget_pays_for_no_new_signal(refresh, first):

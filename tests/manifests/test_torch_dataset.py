@@ -117,6 +117,27 @@ def test_two_ranks_with_two_worker_processes_resume_exactly(manifest, ids, stop)
     assert sorted(seen) == ids
 
 
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated:UserWarning")  # torchdata 0.11 does
+@pytest.mark.parametrize(("workers", "stop"), [(0, 5), (2, 0), (2, 5)])
+def test_the_stateful_loader_of_torchdata_resumes_exactly(manifest, ids, workers, stop):
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def loader(rank):
+        options = {"batch_size": 2, "num_workers": workers, "collate_fn": list}
+        return loaders.StatefulDataLoader(data(manifest, rank=rank, ranks=2), **options)
+
+    seen, again = [], []
+    for rank in range(2):
+        begun = loader(rank)
+        seen += [each for batch in islice(begun, stop) for each in batch]
+        resumed = loader(rank)
+        resumed.load_state_dict(json.loads(json.dumps(begun.state_dict())))
+        seen += [each for batch in resumed for each in batch]
+        again += [each for batch in resumed for each in batch]
+
+    assert sorted(seen) == sorted(again) == ids
+
+
 def test_a_resumed_epoch_goes_on_in_the_very_order(manifest):
     whole = list(data(manifest))
     dataset = data(manifest)

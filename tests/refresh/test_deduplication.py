@@ -9,15 +9,18 @@ import pytest
 from databourse.config import DeduplicateConfig, NearDuplicates
 from databourse.dedup.exact import surviving_arrivals
 from databourse.digests import digest_of_lines, document_id
-from databourse.errors import DedupError
+from databourse.encoders.hashing import HashingEncoder
+from databourse.errors import ConfigError, DedupError, IntegrityError
 from databourse.progress import silent
 from databourse.queries import materialise
 from databourse.refresh.deduplication import (
     count_tokens,
     drop_exact_duplicates,
     drop_near_duplicates,
+    drop_semantic_duplicates,
     take_snapshot,
 )
+from databourse.refresh.embedding import embed_documents
 from databourse.tokenization import load_tokenizer
 from databourse.warehouse.store import append
 
@@ -157,3 +160,101 @@ def test_a_label_that_loses_too_much_stops_the_run(ingest, dedup):
         match=rf"1 of 1 arrivals \(100.0%\) of label 'a'; .*{longest} \(1: 'word0 word1 ",
     ):
         dedup(max_removed_share_per_label=0.5)
+
+
+SAID = "the harbour was closed because a storm came over the keel"
+TWICE = f"{SAID} {SAID}"  # the same words in the same order: 8 of 20 shingles differ
+
+
+@pytest.fixture
+def semantic(warehouse, dedup):
+    """Return a function that drops exact, near and semantic duplicates of a run."""
+
+    left = {}  # of each run, before this stage: a stage that is tried again gets the same
+
+    def semantic(run_id="run", threads=1, threshold=0.9, **settings):
+        encoder = HashingEncoder()
+        snapshot_id, documents = left.get(run_id) or dedup(run_id, **settings)[2]
+        left[run_id] = snapshot_id, documents
+        embed_documents(
+            warehouse,
+            encoder,
+            snapshot_id=snapshot_id,
+            n_documents=documents,
+            batch_documents=2,
+            advance=silent,
+        )
+        return drop_semantic_duplicates(
+            warehouse,
+            DeduplicateConfig(semantic={"threshold": threshold}, **settings),
+            run_id=run_id,
+            snapshot_id=snapshot_id,
+            encoder_id=encoder.encoder_id,
+            threads=threads,
+            advance=silent,
+        )
+
+    return semantic
+
+
+def test_a_semantic_duplicate_has_its_own_reason_and_its_cosine(ingest, semantic, query, warehouse):
+    ingest([{"text": SAID}, {"text": "bread and butter"}, {"text": TWICE}])
+
+    assert semantic() == (3, 2)
+
+    decided = query("select locator, stage, reason, representative_id, value from decisions")
+    assert [row[:4] for row in decided] == [
+        ("rows.jsonl#0", "semantic_dedup", "semantic_duplicate", document_id(TWICE))
+    ]
+    assert 0.9 < decided[0][4] < 1
+    kept = sorted([document_id("bread and butter"), document_id(TWICE)])
+    assert take_snapshot(warehouse, run_id="run") == (digest_of_lines(kept)[:32], 2)
+    semantic(threads=2)  # tried again: it forgets what it decided
+    assert (
+        query("select locator, stage, reason, representative_id, value from decisions") == decided
+    )
+
+
+def test_without_a_duplicate_by_meaning_all_stay(ingest, semantic, query):
+    ingest([{"text": SAID}, {"text": TWICE}])
+    assert semantic(threshold=1.0) == (2, 2)
+    assert query("select count(*) from decisions") == [(0,)]
+
+
+def test_the_guard_counts_semantic_duplicates_too(ingest, semantic):
+    texts = [SAID, TWICE, f"bread {TWICE} {SAID}", "bread", "butter"]
+    ingest([{"text": text, "label": "a"} for text in [*texts, SAID]])
+    with pytest.raises(DedupError, match=r"3 of 6 arrivals \(50.0%\) of source 'rows'"):
+        semantic(max_removed_share_per_source=0.4)
+    with pytest.raises(DedupError, match=r"3 of 6 arrivals \(50.0%\) of label 'a'"):
+        semantic(max_removed_share_per_label=0.4)
+
+
+def test_a_document_without_a_vector_is_an_error_and_no_document_is_none(
+    ingest, semantic, warehouse, query
+):
+    ingest([{"text": SAID}, {"text": TWICE}])
+    semantic()
+    query("delete from embeddings where document_id = ?", document_id(TWICE))
+    with pytest.raises(IntegrityError, match="vectors of 1 of 2 documents"):
+        drop_semantic_duplicates(
+            warehouse,
+            DeduplicateConfig(semantic={}),
+            run_id="run",
+            snapshot_id=query(
+                "select max(snapshot_id) from snapshots group by snapshot_id having count(*) = 2"
+            )[0][0],
+            encoder_id=HashingEncoder().encoder_id,
+            threads=1,
+            advance=silent,
+        )
+    with pytest.raises(ConfigError, match="semantic is off"):
+        drop_semantic_duplicates(
+            warehouse,
+            DeduplicateConfig(),
+            run_id="run",
+            snapshot_id="none",
+            encoder_id="none",
+            threads=1,
+            advance=silent,
+        )

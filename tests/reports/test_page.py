@@ -149,7 +149,7 @@ def test_tables_hold_the_numbers_of_traders_topics_and_drops(outline):
     text = outline.text
     assert "rarity 75.0 % +0.750 -0.750 +0.80" in text
     assert "flat 25.0 % 0.000 0.000 constant" in text
-    assert "x 2 1 30 10 15.0 % 20.0 % 0.500 50.0 % 1.5 0.69 1.25 0.75 none" in text
+    assert "x 2 1 30 10 15.0 % 20.0 % none 0.500 50.0 % 1.5 0.69 1.25 0.75" in text
     assert "dedup same_text 2 28.6 %" in text
     assert "s1 2 2 50 50 25.0 % 100.0 %" in text
     assert "power 1 (the length bias): twice as long, a document must be 2 times as dear" in text

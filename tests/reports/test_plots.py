@@ -84,6 +84,21 @@ def test_a_constant_signal_is_called_constant_and_never_nan(documents, drawn):
     assert not any("nan" in (cell or "").lower() for cell in cells)
 
 
+def test_the_correlations_of_many_signals_have_one_decimal_each(documents):
+    many = dataclasses.replace(
+        documents,
+        traders=tuple(f"signal_{n}" for n in range(12)),
+        signals=np.random.default_rng(1).normal(size=(len(documents.log_price), 12)),
+    )
+
+    svg = plots.signal_correlations(many).svg
+
+    cells = [text.text or "" for text in drawing(svg).iter("text")]
+    numbers = [plain(cell) for cell in cells if cell[:1] in {"+", "\u2212"} or cell == "0.0"]
+    assert len(numbers) == 12 * 13 / 2
+    assert all(len(number.lstrip("+-")) == 3 for number in numbers)
+
+
 def test_every_drawing_scales_and_is_told_to_screen_readers(drawn):
     for plot in drawn.values():
         root = drawing(plot.svg)

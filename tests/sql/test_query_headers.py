@@ -33,6 +33,7 @@ HANDED_OVER = {
     "market_makers",
     "market_traders",
     "near_duplicates",
+    "semantic_duplicates",
     "new_answers",
     "selection_outcomes",
     "wanted_documents",

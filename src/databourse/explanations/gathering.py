@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from databourse.explanations.story import (
     SignalPart,
     Topic,
 )
+from databourse.manifests.folders import withdrawal_name
 from databourse.warehouse.reading import WarehouseReader, open_for_reading
 
 EXCERPT_CHARACTERS = 400
@@ -49,11 +50,18 @@ _LEAST_ID_CHARACTERS = 6
 _LISTED_IDS = 5
 _LISTED_DUPLICATES = 5
 
+_STOOD_FOR = {"near_duplicate", "semantic_duplicate"}
+
 Row = dict[str, Any]
 
 
 def explain_document(
-    config: RefreshConfig, warehouse_path: Path, asked: str, *, version: int | None = None
+    config: RefreshConfig,
+    warehouse_path: Path,
+    asked: str,
+    *,
+    version: int | None = None,
+    manifests_path: Path | None = None,
 ) -> Explanation:
     """Return the story of a document of a pool.
 
@@ -63,6 +71,8 @@ def explain_document(
         asked: a document_id, the beginning of one (at least 6 hex digits), or a locator.
         version: published version whose run is spoken of; None for the latest completed run that
             priced the document, else the latest that saw it.
+        manifests_path: folder of the published manifests, where what was withdrawn since the last
+            run is seen; None believes the tables.
 
     Raises:
         ConfigError: nothing, or more than one document, answers to `asked`; or there is no
@@ -78,7 +88,10 @@ def explain_document(
         runs = _runs(reader, config.pool)
         run = None if version is None else _run_of_version(runs, config.pool, version)
         found = _find(reader, config.pool, asked, runs, run)
-        return _story(reader, config.pool, asked, runs, found)
+        story = _story(reader, config.pool, asked, runs, found)
+    if manifests_path is None:
+        return story
+    return replace(story, published=_as_of_now(story.published, manifests_path / config.pool))
 
 
 @dataclass(frozen=True)
@@ -536,8 +549,8 @@ def _price(row: Row, selection: Row, n_documents: int) -> Price:
 def _representative(
     reader: WarehouseReader, run_id: str | None, speaking: Arrival | None
 ) -> Representative | None:
-    """Return what became of the document that stands for a near duplicate."""
-    if run_id is None or speaking is None or speaking.reason != "near_duplicate":
+    """Return what became of the document that stands for a near or semantic duplicate."""
+    if run_id is None or speaking is None or speaking.reason not in _STOOD_FOR:
         return None
     document_id = str(speaking.representative_id)
     row = _speaking(_arrivals(reader, run_id, document_id, None))
@@ -686,3 +699,13 @@ def _fate(row: Arrival, tale: _Tale, representative: Representative | None) -> s
             f"{change.limit:,} {change.budget_unit} were left"
         )
     return f"{row.words}, {place}"
+
+
+def _as_of_now(published: Sequence[PublishedIn], pool: Path) -> tuple[PublishedIn, ...]:
+    """Return the versions with what the folder says of them: the tables follow at the next run."""
+    return tuple(
+        replace(each, status="withdrawn")
+        if (pool / withdrawal_name(each.version)).exists()
+        else each
+        for each in published
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 _WORDS = {
     "exact_duplicate": "the same text came in another row, which speaks for it",
     "near_duplicate": "another document says nearly the same and stands for it",
+    "semantic_duplicate": "another document says the same in other words and stands for it",
     "exact_match": "it is an example of a target or of a protected set",
     "ngram_overlap": "it shares much of its wording with a protected example",
     "long_overlap": "it shares a long run of words with a protected example",

@@ -74,7 +74,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Representative:
-    """The document that stands for a near duplicate, and what became of it."""
+    """The document that stands for a near or semantic duplicate, and what became of it."""
 
     document_id: str
     similarity: float | None
@@ -99,7 +99,7 @@ class Represents:
     exact_rows: int
     near_documents: int
     first: tuple[Represented, ...]
-    """The most similar near duplicates."""
+    """The most similar near and semantic duplicates."""
 
 
 @dataclass(frozen=True)

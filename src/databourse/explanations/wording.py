@@ -132,7 +132,7 @@ def _represents(represents: Represents) -> str:
     lines = [
         (
             f"Stands for {_counted(exact, 'more row')} of the same text and "
-            f"{_counted(near, 'near duplicate')}"
+            f"{_counted(near, 'document')} that says nearly the same"
         )
     ]
     lines += [

@@ -86,7 +86,7 @@ def _search_blocks(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     size = max(16, min(_BLOCK_ROWS, _BLOCK_CELLS // len(rows)))
     lengths = row_norms(rows)
-    margin = _margin(lengths, rows.shape[1])
+    margin = product_margin(lengths, rows.shape[1])
     first_equal = _first_equal_rows(rows)
     positions = np.empty((len(rows), k), dtype=np.int32)
     similarities = np.empty((len(rows), k), dtype=np.float32)
@@ -106,7 +106,7 @@ def _search_blocks(
     return positions, similarities
 
 
-def _margin(lengths: NDArray[np.float64], dimension: int) -> float:
+def product_margin(lengths: NDArray[np.float64], dimension: int) -> float:
     """Return by how much a true neighbour's float32 product may be below the k-th best product.
 
     |float32 dot - exact| <= d * 2**-24 * |x| |y| (Higham 2002, 3.1), and |dot - cosine| <= 2.1 s

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from databourse.config import DeduplicateConfig
+from databourse.config import DeduplicateConfig, RefreshConfig
 from databourse.dedup.removed_share import (
     DuplicateGroup,
     Part,
@@ -15,9 +15,12 @@ from databourse.dedup.removed_share import (
     over_allowed_share,
     removed_share_error,
 )
+from databourse.dedup.semantic import find_semantic_duplicates
 from databourse.digests import digest_of_lines
+from databourse.errors import ConfigError, IntegrityError
 from databourse.progress import ProgressReport
 from databourse.queries import materialise, query
+from databourse.refresh.embedding import snapshot_vectors
 from databourse.refresh.near_duplicates import find_near_duplicates
 from databourse.tokenization import Tokenizer
 from databourse.warehouse.store import Warehouse, append, insert_query
@@ -101,10 +104,73 @@ def drop_near_duplicates(
         with warehouse.transaction() as cursor:
             cursor.register("near_duplicates", found.duplicates)
             insert_query(cursor, "decisions", "mart_near_duplicates_decided", {"run_id": run_id})
-    _guard(warehouse, run_id, "source", settings.max_removed_share_per_source)
-    if settings.max_removed_share_per_label is not None:
-        _guard(warehouse, run_id, "label", settings.max_removed_share_per_label)
+    _guard_parts(warehouse, run_id, settings)
     return documents.num_rows, documents.num_rows - dropped, limited
+
+
+def drop_semantic_duplicates(
+    warehouse: Warehouse,
+    settings: DeduplicateConfig,
+    *,
+    run_id: str,
+    snapshot_id: str,
+    encoder_id: str,
+    threads: int,
+    advance: ProgressReport,
+) -> tuple[int, int]:
+    """Put documents that another one says in other words into the ledger, and guard every source.
+
+    Args:
+        warehouse: holds the documents and their vectors.
+        settings: with `semantic`.
+        run_id: of the refresh.
+        snapshot_id: of the documents that are left.
+        encoder_id: whose vectors are compared.
+        threads: change nothing.
+        advance: told the number of documents compared.
+
+    Returns:
+        Documents before, and the documents that stay.
+
+    Raises:
+        ConfigError: `settings.semantic` is off.
+        DedupError: all dedup together removes more of a source or a label than allowed.
+        IntegrityError: a document has no vector.
+    """
+    if not settings.semantic:
+        raise ConfigError("deduplicate.semantic is off; there is nothing to compare")
+    members = warehouse.rows("stg_snapshot__characters", {"snapshot_id": snapshot_id})
+    if members.num_rows == 0:
+        return 0, 0
+    vectors = snapshot_vectors(warehouse, snapshot_id=snapshot_id, encoder_id=encoder_id)
+    if len(vectors) != members.num_rows:
+        raise IntegrityError(
+            f"{warehouse.root} holds vectors of {len(vectors):,} of {members.num_rows:,} "
+            "documents; run again"
+        )
+    duplicates = find_semantic_duplicates(
+        members["document_id"].combine_chunks(),
+        vectors,
+        members["characters"].to_numpy(),
+        threshold=settings.semantic.threshold,
+        workers=threads,
+        progress=advance,
+    )
+    _forget(warehouse, run_id, "semantic_dedup")
+    with warehouse.transaction() as cursor:
+        cursor.register("semantic_duplicates", duplicates)
+        insert_query(cursor, "decisions", "mart_semantic_duplicates_decided", {"run_id": run_id})
+    _guard_parts(warehouse, run_id, settings)
+    return members.num_rows, members.num_rows - duplicates.num_rows
+
+
+def removed_share_limits(config: RefreshConfig) -> dict[str, float | None]:
+    """Return what the contract of the documents needs to know of the guards."""
+    limits = config.deduplicate
+    return {
+        "max_removed_share_per_source": limits.max_removed_share_per_source,
+        "max_removed_share_per_label": limits.max_removed_share_per_label,
+    }
 
 
 def take_snapshot(warehouse: Warehouse, *, run_id: str) -> tuple[str, int]:
@@ -146,6 +212,12 @@ def _forget(warehouse: Warehouse, run_id: str, *stages: str) -> None:
         )
         if "exact_dedup" in stages:
             cursor.execute("delete from pool_documents where run_id = $run_id", {"run_id": run_id})
+
+
+def _guard_parts(warehouse: Warehouse, run_id: str, settings: DeduplicateConfig) -> None:
+    _guard(warehouse, run_id, "source", settings.max_removed_share_per_source)
+    if settings.max_removed_share_per_label is not None:
+        _guard(warehouse, run_id, "label", settings.max_removed_share_per_label)
 
 
 def _guard(warehouse: Warehouse, run_id: str, part: Part, allowed_share: float) -> None:

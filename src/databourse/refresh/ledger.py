@@ -12,8 +12,10 @@ _STAGES = (  # stage of the ledger, and what is left after it
     ("ingest", "readable rows"),
     ("exact_dedup", "distinct documents"),
     ("near_dedup", "unlike documents"),
-    ("decontaminate", "candidates"),
+    ("decontaminate", "uncontaminated documents"),
+    ("semantic_dedup", "documents of different meaning"),
 )
+_OPTIONAL_STAGES = {"decontaminate", "semantic_dedup"}
 
 
 def dropped_by_stage(warehouse: Warehouse, run_id: str) -> tuple[Dropped, ...]:
@@ -50,10 +52,13 @@ def funnel(warehouse: Warehouse, run_id: str) -> tuple[FunnelStage, ...]:
 
 
 def _named_stages(dropped: Sequence[Dropped]) -> list[tuple[str, str]]:
-    """Return the stages and what is left after each; without the last where it dropped nothing."""
-    if any(each.stage == "decontaminate" for each in dropped):
-        return list(_STAGES)
-    return [*_STAGES[:-2], (_STAGES[-2][0], _STAGES[-1][1])]
+    """Return the stages and what is left after each: in the end, candidates.
+
+    An optional stage that dropped nothing is left out.
+    """
+    idle = _OPTIONAL_STAGES - {each.stage for each in dropped}
+    stages = [(stage, name) for stage, name in _STAGES if stage not in idle]
+    return [*stages[:-1], (stages[-1][0], "candidates")]
 
 
 def _read_rows(warehouse: Warehouse, run_id: str) -> int:

@@ -19,7 +19,8 @@ from databourse.refresh.context import RunContext, SnapshotIds, StageReport
 from databourse.refresh.enforcement import contract_results
 from databourse.refresh.ledger import dropped_by_reason
 from databourse.refresh.pricing import MarketReport
-from databourse.warehouse.store import Warehouse, append
+from databourse.refresh.versions import register_versions
+from databourse.warehouse.store import Warehouse
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -81,7 +82,7 @@ def publish_selection(
         published_at=now,
         signing_key=signing_key,
     )
-    _register(warehouse, publication)
+    register_versions(warehouse, publication.path.parent)
     return publication
 
 
@@ -270,30 +271,3 @@ def _contract(result: dict[str, Any]) -> manifests.ContractResult:
 
 def _json_value(value: Any) -> JsonValue:  # noqa: ANN401 - what json.loads gave
     return _JSON.validate_python(value)
-
-
-def _register(warehouse: Warehouse, publication: manifests.Publication) -> None:
-    """Write the latest version into the tables, unless it is there.
-
-    Not only when it is new: a run that was killed right after publishing left no row.
-    """
-    info = manifests.open_manifest(str(publication.path)).info
-    row = {
-        "pool": info.pool,
-        "version": info.version,
-        "manifest_id": info.manifest_id,
-        "run_id": info.run_id,
-        "parent": info.parent.manifest_id if info.parent else None,
-        "path": str(publication.path),
-        "tokens": info.spent.tokens,
-        "documents": info.spent.documents,
-        "status": "published",
-        "published_at": info.created_at.replace(tzinfo=None),
-    }
-    with warehouse.transaction() as cursor:
-        known = cursor.execute(
-            "select count(*) from manifests where pool = $pool and version = $version",
-            {"pool": info.pool, "version": info.version},
-        ).fetchall()[0][0]
-        if not known:
-            append(cursor, "manifests", pa.Table.from_pylist([row]))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from databourse import __version__
 from databourse.config import config_digest, config_yaml
 from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.versions import register_versions
 from databourse.warehouse.store import Warehouse, append
 
 
@@ -22,7 +23,13 @@ def new_run_id(now: datetime) -> str:
 
 
 def start_run(warehouse: Warehouse, run: RunContext, *, flow: str, now: datetime) -> None:
-    """Write the run down as running; runs that a killed process left running become failed."""
+    """Write the run down as running; runs that a killed process left running become failed.
+
+    What was published, withdrawn or reinstated since is written down too.
+
+    Raises:
+        OSError: the folder of the manifests cannot be read.
+    """
     row = {
         "run_id": run.run_id,
         "pool": run.pool,
@@ -40,6 +47,7 @@ def start_run(warehouse: Warehouse, run: RunContext, *, flow: str, now: datetime
             "update runs set status = 'failed', message = 'killed' where status = 'running'"
         )
         append(cursor, "runs", pa.Table.from_pylist([row]))
+    register_versions(warehouse, run.manifests_path / run.pool)
 
 
 def end_run(

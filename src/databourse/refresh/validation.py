@@ -75,6 +75,9 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
             yield Check(kind, f"{section.name}: {names[0]}{more}")
     if config.deduplicate.near:
         yield Check("near dedup", _curve_of(config.deduplicate.near))
+    if config.deduplicate.semantic:
+        least = config.deduplicate.semantic.threshold
+        yield Check("semantic dedup", f"drops from cosine {least:g} of the encoder's vectors")
     signals = configured_signals(config)
     yield Check("signals", ", ".join(signal.spec.name for signal in signals))
     yield Check("weights", _check_weights(config, [signal.spec.name for signal in signals]))

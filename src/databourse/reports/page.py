@@ -228,13 +228,13 @@ def topic_table(topics: Sequence[TopicRow]) -> Table:
         "tokens bought",
         "share before",
         "share after",
+        "marginal log price per token",
         "liquidity",
         "mass",
         "effective sample size",
         "entropy (nats)",
         "cost",
         "worst-case loss",
-        "marginal log price per token",
     )
     rows = tuple(_topic_cells(row, before, after) for row in ordered)
     return Table(counted(len(topics), "topic").capitalize(), columns, rows, "lrrrrrrrrrrrrr")
@@ -439,13 +439,13 @@ def _topic_cells(row: TopicRow, before: int, after: int) -> tuple[str, ...]:
         count(row.selected_tokens),
         percent(row.tokens / before),
         percent(row.selected_tokens / after),
+        NONE if marginal is None else decimal(marginal),
         significant(row.liquidity),
         percent(row.mass),
         decimal(row.effective_sample_size, 1),
         decimal(row.entropy),
         decimal(row.cost),
         decimal(row.worst_case_loss),
-        NONE if marginal is None else decimal(marginal),
     )
 
 

@@ -20,7 +20,7 @@ from databourse.errors import MissingExtraError
 from databourse.reports import captions, measures
 from databourse.reports.measures import BoolArray, Candidates, FloatArray, GroupShare, IntArray
 from databourse.reports.svg import ACCENT, BOUGHT, INK, LEFT, LINE, MUTED, image_uri, page_svg
-from databourse.reports.wording import decimal, shown_label, signed
+from databourse.reports.wording import NONE, decimal, shown_label, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelsize": 11.5,
 }
 _LEGEND_LETTERS = 36  # of four names side by side
+_ROOMY_CELLS = 7  # in a row of correlations; more of them get one decimal each
 _LINE_STYLES = ((BOUGHT, "-", "o"), (ACCENT, "--", "s"), (LEFT, "-.", "^"), (INK, ":", "D"))
 
 
@@ -260,7 +261,7 @@ def signal_correlations(documents: Candidates) -> Plot:
     with drawing(height=124 + 36 * n_rows) as (figure, axes):
         for row in range(n_rows):
             for at in range(row + 1):
-                _draw_cell(axes, at, row, matrix[row + 1][at])
+                _draw_cell(axes, at, row, matrix[row + 1][at], crowded=n_rows > _ROOMY_CELLS)
         axes.set_xlim(-0.5, n_rows - 0.5)
         axes.set_ylim(n_rows - 0.5, -0.5)
         labels = [shown_label(name, 22) for name in names]
@@ -379,15 +380,18 @@ def _draw_boxes(axes: Axes, values: FloatArray, colour: str, offset: float) -> N
         axes.plot([median, median], [at - 0.15, at + 0.15], color=INK, lw=1.8)
 
 
-def _draw_cell(axes: Axes, column: int, row: int, value: float | None) -> None:
+def _draw_cell(axes: Axes, column: int, row: int, value: float | None, *, crowded: bool) -> None:
     from matplotlib.patches import Rectangle
 
     strength = 0.0 if value is None else abs(value)
     colour = BOUGHT if (value or 0) >= 0 else ACCENT
     corner = (column - 0.48, row - 0.46)
     axes.add_patch(Rectangle(corner, 0.96, 0.92, color=colour, alpha=0.08 + 0.5 * strength, lw=0))
-    text = "constant" if value is None else signed(value)
-    axes.text(column, row, text, ha="center", va="center", fontsize=11.5)
+    if crowded:
+        text, size = NONE if value is None else signed(value, 1), 8.5
+    else:
+        text, size = "constant" if value is None else signed(value), 11.5
+    axes.text(column, row, text, ha="center", va="center", fontsize=size)
 
 
 def _draw_topic_bars(axes: Axes, bars: Sequence[GroupShare]) -> None:
