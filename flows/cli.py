@@ -16,6 +16,7 @@ from databourse.errors import ConfigError, DatabourseError, UnknownNameError
 from flows.attribution_command import attribution
 from flows.compare_command import compare
 from flows.explain_command import explain
+from flows.gc_command import gc
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
 from flows.settle_command import settle
@@ -62,6 +63,7 @@ app.command(epilog="Example: databourse attribution databourse.yaml --proxy line
     attribution
 )
 
+app.command(epilog="Example: databourse gc databourse.yaml --yes")(gc)
 app.command(epilog="Example: databourse compare databourse.yaml --set compare.seeds=5")(compare)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]

@@ -54,6 +54,7 @@ from databourse.warehouse.sketches import (
     stored_sketches,
 )
 from databourse.warehouse.store import Warehouse, append
+from databourse.warehouse.usage import mark_used
 
 SHARD_DOCUMENTS = 50_000
 """Documents sketched between two commits: less than a second of work."""
@@ -193,7 +194,10 @@ def _stored(
     """Return what is kept under an id, and each document's place in it, -1 where it is not."""
     rows = warehouse.rows("stg_sketches__shards", {"sketches_id": sketches_id}).to_pylist()
     shards = {row["sketch_shard"]: row["sha256"] for row in rows}
-    stored = stored_sketches(warehouse.sketches.verified_paths(shards))
+    paths = warehouse.sketches.verified_paths(shards)
+    for path in paths:
+        mark_used(Path(path))
+    stored = stored_sketches(paths)
     found = pc.index_in(document_ids, value_set=stored.document_ids)
     return stored, found.fill_null(-1).to_numpy().astype(np.int64)
 
