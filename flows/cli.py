@@ -168,10 +168,20 @@ def run(
     config: ConfigArgument,
     *,
     overrides: SetOption = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            help="Wait so long for another run that writes the warehouse.",
+            show_default="compute.wait_minutes",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refresh the pool: from sources to a published manifest."""
-    _refresh(config, overrides or [], as_json=as_json)
+    waiting = [] if wait is None else [f"compute.wait_minutes={wait:g}"]
+    _refresh(config, [*(overrides or []), *waiting], as_json=as_json)
 
 
 @app.command(epilog="Example: databourse doctor --json")

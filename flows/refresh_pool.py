@@ -79,7 +79,10 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
     run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
     compute = config.compute
     with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+        run.warehouse_path,
+        threads=compute.threads,
+        memory_limit=compute.memory_limit,
+        wait_seconds=60 * compute.wait_minutes,
     ) as warehouse:
         start_run(warehouse, run, flow="refresh_pool", now=now)
         return _recorded(warehouse, run, lambda stages: _refresh(run, stages))

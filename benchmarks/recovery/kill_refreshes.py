@@ -352,7 +352,8 @@ def _write_rows(path: Path, first: int, rows: int, *, padding_bytes: int = 0) ->
         texts.append(text)
         padding = {"padding": "x" * padding_bytes} if padding_bytes else {}
         lines.append(json.dumps({"text": text, "label": kind, **padding}))
-    lines.append("{broken")
+    if first == 0:
+        lines.append("{broken")
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -442,7 +443,9 @@ def main() -> None:
             refreshes += 1
             fell.update(where)
             found += differs
-            planned = ", ".join(f"{point.stage}{f' ({point.step})' * bool(point.step)}" for point in now)
+            planned = ", ".join(
+                f"{point.stage}{f' ({point.step})' * bool(point.step)}" for point in now
+            )
             print(f"planned {planned}; killed in {where}; {differs or 'the same'}", flush=True)
             shutil.rmtree(copy)
     minutes = (time.monotonic() - started) / 60

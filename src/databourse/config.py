@@ -295,6 +295,12 @@ class ComputeConfig(Section):
         ge=1,
         description="Documents committed at a time; rows that are only read, ten times as many.",
     )
+    wait_minutes: float = Field(
+        default=0.0,
+        ge=0,
+        le=10_080,
+        description="How long a run waits for another one that writes its warehouse.",
+    )
 
 
 class RefreshConfig(BaseSettings):

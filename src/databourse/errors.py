@@ -51,6 +51,10 @@ class IntegrityError(DatabourseError):
     """A file or table does not match its digest: it was truncated, edited or half-written."""
 
 
+class StorageError(DatabourseError):
+    """The disk of a warehouse is full, or its folder may not be written."""
+
+
 class WarehouseLockedError(DatabourseError):
     """Another process writes this warehouse."""
 

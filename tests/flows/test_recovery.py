@@ -67,7 +67,7 @@ def stored_work(folder):
             "select count(*) from embeddings",
             "select sum(documents)::int from sketch_shards where sketches_id = "
             "(select arg_max(sketches_id, documents) from sketch_shards)",
-            "select count(*) from signals where snapshot_id = '-'",
+            "select count(distinct document_id)::int from signals where snapshot_id = '-'",
         )
     )
 

@@ -182,9 +182,7 @@ def needs_of(connection: duckdb.DuckDBPyConnection, *, runs: int) -> tuple[Needs
             dropped=_ids(connection, dropped, {run.run_id for run in every} - explained),
             is_unfinished=any(not own[-1].is_completed for own in by_pool.values()),
             boards=frozenset(_strings(connection, "selections", "board_id", explained)),
-            used_since=min(
-                (each.replace(tzinfo=UTC).timestamp() for each in since), default=0.0
-            ),
+            used_since=min((each.replace(tzinfo=UTC).timestamp() for each in since), default=0.0),
         ),
         finished,
     )

@@ -130,7 +130,9 @@ def find_garbage(connection: duckdb.DuckDBPyConnection, root: Path, needs: Needs
     }
     paths = [*temporary_paths(root), *_unused_paths(root, needs)]
     for folder, names in registered.items():
-        paths += [each for each in sorted((root / folder).glob("*.parquet")) if each.name not in names]
+        paths += [
+            each for each in sorted((root / folder).glob("*.parquet")) if each.name not in names
+        ]
     sizes = {str(path.relative_to(root)): bytes_of(path) for path in dict.fromkeys(paths)}
     counts = {
         **rows,
@@ -155,9 +157,7 @@ def remove_rows(connection: duckdb.DuckDBPyConnection, garbage: Garbage) -> None
             _delete(connection, table, column, ids)
         for table in _OF_DOCUMENTS:
             _delete(connection, table, "document_id", garbage.documents)
-        _delete(
-            connection, "signals", "document_id", garbage.documents, snapshot_id=_ALL_DOCUMENTS
-        )
+        _delete(connection, "signals", "document_id", garbage.documents, snapshot_id=_ALL_DOCUMENTS)
         _delete(connection, "text_shards", "text_shard", garbage.text_shards)
         _delete(connection, "sketch_shards", "sketch_shard", garbage.sketch_shards)
     except BaseException:
@@ -271,7 +271,9 @@ def _dead_documents(
     dead: tuple[str, ...] = ()
     if not needs.is_unfinished:
         for kind, ids in (("file", needs.kept["file"]), ("snapshot", needs.kept["snapshot"])):
-            connection.register(f"kept_{kind}", pa.table({"id": pa.array(sorted(ids), pa.string())}))
+            connection.register(
+                f"kept_{kind}", pa.table({"id": pa.array(sorted(ids), pa.string())})
+            )
         dead = _names(
             connection,
             "select document_id from documents "
@@ -281,9 +283,7 @@ def _dead_documents(
         )
         connection.unregister("kept_file")
         connection.unregister("kept_snapshot")
-    connection.register(
-        "dead_documents", pa.table({"document_id": pa.array(dead, pa.string())})
-    )
+    connection.register("dead_documents", pa.table({"document_id": pa.array(dead, pa.string())}))
     try:
         yield dead
     finally:
