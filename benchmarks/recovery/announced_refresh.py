@@ -54,14 +54,22 @@ class Announcer:
             sys.stdin.readline()
 
 
-def main() -> None:
-    """Refresh the pool of the config that is named on the command line."""
-    announcer = Announcer(frozenset(filter(None, os.environ.get("ANNOUNCE_STEPS", "").split(","))))
+def announced_refresh(config: str, overrides: list[str], *, with_steps: str) -> None:
+    """Refresh a pool and tell about it on standard output.
+
+    Args:
+        config: path of its config.
+        overrides: `key=value` pairs over it.
+        with_steps: stages whose steps are announced, parted by commas.
+    """
+    announcer = Announcer(frozenset(filter(None, with_steps.split(","))))
     set_display(announcer)
     sys.addaudithook(announcer.watch)
-    outcome = refresh_pool(sys.argv[1], sys.argv[2:])
+    outcome = refresh_pool(config, overrides)
     print("outcome " + json.dumps(asdict(outcome)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    announced_refresh(
+        sys.argv[1], sys.argv[2:], with_steps=os.environ.get("ANNOUNCE_STEPS", "")
+    )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -25,12 +26,13 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -240,15 +242,7 @@ def _attempt(
     if point is not None and point.step:
         own["ANNOUNCE_STEPS"] = point.stage
     with (config.parent / "refresh.log").open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(_CHILD), str(config)],
-            env=own,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
+        process = (_forked if _PRELOADED else _spawned)(config, own, log)
     watch = _Watch(process, point, clean_seconds)
     guard = threading.Timer(_PATIENCE_SECONDS, process.kill)
     guard.start()
@@ -263,12 +257,91 @@ def _attempt(
     return outcome, watch.seconds, watch.at
 
 
+class _Fork:
+    """A forked child, with what is needed here of a Popen."""
+
+    def __init__(self, pid: int, stdin: IO[str], stdout: IO[str]) -> None:
+        self.pid, self.stdin, self.stdout = pid, stdin, stdout
+        self._has_ended = False
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        if not self._has_ended:
+            os.waitpid(self.pid, 0)
+            self._has_ended = True
+
+    def kill(self) -> None:
+        """Kill it alone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _spawned(
+    config: Path, environment: dict[str, str], log: IO[str]
+) -> subprocess.Popen[str] | _Fork:
+    """Start a refresh as a program of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(_CHILD), str(config)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,
+    )
+
+
+_PRELOADED: list[Any] = []
+
+
+def preload(environment: dict[str, str]) -> None:
+    """Import what refreshes need, so that each is forked with it: imports take longer than they do.
+
+    For a process without threads, and without Prefect in it yet.
+    """
+    os.environ.update(environment)
+    sys.path[:0] = [str(_REPOSITORY / "src"), str(_REPOSITORY)]
+    for name in ("great_expectations", "sklearn.linear_model", "torch", "transformers", "matplotlib"):
+        importlib.import_module(name)
+    importlib.import_module("databourse.dedup.kernels")
+    _PRELOADED.append(importlib.import_module("benchmarks.recovery.announced_refresh"))
+
+
+def _forked(
+    config: Path, environment: dict[str, str], log: IO[str]
+) -> subprocess.Popen[str] | _Fork:
+    """Start a refresh in a fork of this process, the leader of a session of its own."""
+    to_child, from_child = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for descriptor, place in ((to_child[0], 0), (from_child[1], 1), (log.fileno(), 2)):
+            os.dup2(descriptor, place)
+        for descriptor in (*to_child, *from_child):
+            os.close(descriptor)
+        code = 1
+        try:
+            _PRELOADED[0].announced_refresh(
+                str(config), [], with_steps=environment.get("ANNOUNCE_STEPS", "")
+            )
+            code = 0
+        except BaseException:  # noqa: BLE001 - the parent reads of it in the log
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(to_child[0])
+    os.close(from_child[1])
+    return _Fork(pid, os.fdopen(to_child[1], "w"), os.fdopen(from_child[0]))
+
+
 class _Watch:
     """Reads what a refresh announces, and kills it where it should be killed."""
 
     def __init__(
         self,
-        process: subprocess.Popen[str],
+        process: subprocess.Popen[str] | _Fork,
         point: KillPoint | None,
         clean_seconds: dict[str, float],
     ) -> None:
@@ -426,6 +499,7 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name, one_server(Path(name)) as environment:
         folder = Path(name)
+        preload(environment)
         base = prepared_pool(folder / "base", environment, padding_bytes=options.padding_bytes)
         undisturbed = folder / "clean"
         shutil.copytree(base, undisturbed)
