@@ -28,6 +28,7 @@ from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
+from tasks.check_drift import check_drift
 from tasks.clear_market import clear_market
 from tasks.count_tokens import count_tokens
 from tasks.decontaminate import decontaminate
@@ -128,6 +129,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     market = _done(stages, clear_market(run, ids, signal_ids))
     _check(run, stages, "board", path=market.values["board"], snapshot_id=snapshot_id)
     _check(run, stages, "prices", snapshot_id=snapshot_id)
+    _done(stages, check_drift(run, Path(market.values["board"]).stem))
     return _publish(run, stages, ids, signal_ids, market)
 
 

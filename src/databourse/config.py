@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from databourse.config_compare import CompareConfig
+from databourse.config_drift import DriftConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_retention import RetentionConfig
@@ -347,6 +348,7 @@ class RefreshConfig(BaseSettings):
     manifest: ManifestConfig = ManifestConfig()
     compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
+    drift: DriftConfig = DriftConfig()
     retention: RetentionConfig = RetentionConfig()
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
@@ -533,6 +535,7 @@ def config_digest(config: RefreshConfig) -> str:
             "compare",
             "settlement",
             "compute",
+            "drift",
             "retention",
             "warehouse",
             "manifests",

@@ -103,6 +103,18 @@ class ContractViolation(DatabourseError):  # noqa: N818 - the domain's word
         )
 
 
+class DriftViolation(ContractViolation):
+    """A pool moved farther from its last published version than its config allows."""
+
+    def __str__(self) -> str:
+        """Return the line that is printed."""
+        return (
+            f"the pool has drifted: {self.rule}: {'; '.join(self.example_ids)}. Nothing was "
+            f"published. Look at what came in; if it is right, raise the limit under drift, or run "
+            f"once with --set drift.{self.rule}=warn"
+        )
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library says, or what kind of error it is if it is silent."""
     return next(iter(str(error).splitlines()), type(error).__name__)
