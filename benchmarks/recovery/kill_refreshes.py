@@ -29,8 +29,9 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -182,6 +183,8 @@ def killed_refresh(
 
 def collect_garbage(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Run `databourse gc --yes` on a pool; return what it says."""
+    if _PRELOADED:
+        return _collected_in_a_fork(folder)
     command = [*_PYTHON, "from flows.cli import app; app()", "gc"]
     done = subprocess.run(
         [*command, str(folder / "pool.yaml"), "--yes", "--json"],
@@ -194,6 +197,27 @@ def collect_garbage(folder: Path, environment: dict[str, str]) -> dict[str, Any]
         raise RuntimeError(f"gc of {folder} failed: {done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _collected_in_a_fork(folder: Path) -> dict[str, Any]:
+    from databourse.config import load_config
+    from databourse.refresh.retention import collect
+
+    def work() -> None:
+        print(json.dumps(asdict(collect(load_config(folder / "pool.yaml"), folder))))
+
+    found: dict[str, Any] = json.loads(_told_by_a_fork(work, folder))
+    return found
+
+
+def _told_by_a_fork(work: Callable[[], object], folder: Path) -> str:
+    """Do work in a fork; return what it printed."""
+    with (folder / "refresh.log").open("a") as log:
+        process = _forked(work, log)
+    told = process.stdout.read() if process.stdout else ""
+    if process.wait():
+        raise RuntimeError((folder / "refresh.log").read_text()[-3_000:])
+    return told
 
 
 def files_of(folder: Path) -> frozenset[str]:
@@ -242,7 +266,12 @@ def _attempt(
     if point is not None and point.step:
         own["ANNOUNCE_STEPS"] = point.stage
     with (config.parent / "refresh.log").open("a") as log:
-        process = (_forked if _PRELOADED else _spawned)(config, own, log)
+        if _PRELOADED:
+            steps = own.get("ANNOUNCE_STEPS", "")
+            announce = _PRELOADED[0].announced_refresh
+            process = _forked(lambda: announce(str(config), [], with_steps=steps), log)
+        else:
+            process = _spawned(config, own, log)
     watch = _Watch(process, point, clean_seconds)
     guard = threading.Timer(_PATIENCE_SECONDS, process.kill)
     guard.start()
@@ -262,13 +291,13 @@ class _Fork:
 
     def __init__(self, pid: int, stdin: IO[str], stdout: IO[str]) -> None:
         self.pid, self.stdin, self.stdout = pid, stdin, stdout
-        self._has_ended = False
+        self._code: int | None = None
 
-    def wait(self) -> None:
-        """Wait for its end."""
-        if not self._has_ended:
-            os.waitpid(self.pid, 0)
-            self._has_ended = True
+    def wait(self) -> int:
+        """Wait for its end; return the code that it ended with, negative if it was killed."""
+        if self._code is None:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
 
     def kill(self) -> None:
         """Kill it alone."""
@@ -307,10 +336,8 @@ def preload(environment: dict[str, str]) -> None:
     _PRELOADED.append(importlib.import_module("benchmarks.recovery.announced_refresh"))
 
 
-def _forked(
-    config: Path, environment: dict[str, str], log: IO[str]
-) -> subprocess.Popen[str] | _Fork:
-    """Start a refresh in a fork of this process, the leader of a session of its own."""
+def _forked(work: Callable[[], object], log: IO[str]) -> subprocess.Popen[str] | _Fork:
+    """Start work in a fork of this process, the leader of a session of its own."""
     to_child, from_child = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -321,9 +348,7 @@ def _forked(
             os.close(descriptor)
         code = 1
         try:
-            _PRELOADED[0].announced_refresh(
-                str(config), [], with_steps=environment.get("ANNOUNCE_STEPS", "")
-            )
+            work()
             code = 0
         except BaseException:  # noqa: BLE001 - the parent reads of it in the log
             traceback.print_exc()
@@ -434,6 +459,10 @@ def prepared_pool(folder: Path, environment: dict[str, str], *, padding_bytes: i
     """Write a pool, refresh and settle it, and let it grow; return its folder."""
     config = write_pool(folder, padding_bytes=padding_bytes)
     for flow in ("refresh_pool", "settle_market"):
+        if _PRELOADED:
+            work = getattr(importlib.import_module(f"flows.{flow}"), flow)
+            _told_by_a_fork(partial(work, str(config)), folder)
+            continue
         program = f"from flows.{flow} import {flow}; {flow}({str(config)!r})"
         done = subprocess.run(
             [*_PYTHON, program], env=environment, capture_output=True, text=True, check=False
@@ -490,7 +519,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--kills-per-refresh", type=int, default=3)
     parser.add_argument("--seed", type=int, default=17)
-    parser.add_argument("--padding-bytes", type=int, default=230_000, help="per row: 37 MB in all")
+    parser.add_argument("--padding-bytes", type=int, default=150_000, help="per row: 36 MB in all")
     options = parser.parse_args()
     rng = random.Random(options.seed)  # noqa: S311 - not for secrets
     fell: Counter[str] = Counter()
