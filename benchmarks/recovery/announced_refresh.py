@@ -70,6 +70,4 @@ def announced_refresh(config: str, overrides: list[str], *, with_steps: str) -> 
 
 
 if __name__ == "__main__":
-    announced_refresh(
-        sys.argv[1], sys.argv[2:], with_steps=os.environ.get("ANNOUNCE_STEPS", "")
-    )
+    announced_refresh(sys.argv[1], sys.argv[2:], with_steps=os.environ.get("ANNOUNCE_STEPS", ""))

@@ -7,7 +7,7 @@ A pool of a few hundred documents is refreshed and settled; then its files grow.
 trained, topics, signals, a market with settled weights, publication) is done once undisturbed, and
 on copies of the pool until every kill has fallen. After each, the manifest_id must be that of the
 undisturbed one, the manifest must verify, and after `databourse gc` the warehouse and the manifests
-must hold the very same files. Prefect's server is one for all: its start takes longer than the rest.
+must hold the very same files. One Prefect server serves all: its start takes longer than the rest.
 """
 
 from __future__ import annotations
@@ -43,9 +43,53 @@ _PATIENCE_SECONDS = 600
 PUBLISHING = "publish manifest"
 INGESTING = "ingest rows"
 _WORDS = {
-    "weather": "rain wind storm cloud sun frost snow heat flood hail mist thaw drizzle gale".split(),
-    "kitchen": "bread oven salt knife soup onion butter flour sauce pepper plate spice dough".split(),
-    "harbour": "mast sail rope anchor tide keel crew rudder deck wave compass hull port buoy".split(),
+    "weather": [
+        "rain",
+        "wind",
+        "storm",
+        "cloud",
+        "sun",
+        "frost",
+        "snow",
+        "heat",
+        "flood",
+        "hail",
+        "mist",
+        "thaw",
+        "drizzle",
+        "gale",
+    ],
+    "kitchen": [
+        "bread",
+        "oven",
+        "salt",
+        "knife",
+        "soup",
+        "onion",
+        "butter",
+        "flour",
+        "sauce",
+        "pepper",
+        "plate",
+        "spice",
+        "dough",
+    ],
+    "harbour": [
+        "mast",
+        "sail",
+        "rope",
+        "anchor",
+        "tide",
+        "keel",
+        "crew",
+        "rudder",
+        "deck",
+        "wave",
+        "compass",
+        "hull",
+        "port",
+        "buoy",
+    ],
 }
 
 
@@ -126,7 +170,7 @@ def write_pool(folder: Path, *, padding_bytes: int = 0) -> Path:
 
 
 def grow_pool(folder: Path, *, padding_bytes: int = 0) -> None:
-    """Let the pool's file grow by 80 documents: new ones, copies, near copies, leaks of a target."""
+    """Let the pool's file grow by 80 rows: new ones, copies, near copies, leaks of a target."""
     _write_rows(folder / "pool.jsonl", 0, 240, padding_bytes=padding_bytes)
 
 
@@ -330,7 +374,13 @@ def preload(environment: dict[str, str]) -> None:
     """
     os.environ.update(environment)
     sys.path[:0] = [str(_REPOSITORY / "src"), str(_REPOSITORY)]
-    for name in ("great_expectations", "sklearn.linear_model", "torch", "transformers", "matplotlib"):
+    for name in (
+        "great_expectations",
+        "sklearn.linear_model",
+        "torch",
+        "transformers",
+        "matplotlib",
+    ):
         importlib.import_module(name)
     importlib.import_module("databourse.dedup.kernels")
     _PRELOADED.append(importlib.import_module("benchmarks.recovery.announced_refresh"))
@@ -430,7 +480,7 @@ class _Watch:
 
 
 def _write_rows(path: Path, first: int, rows: int, *, padding_bytes: int = 0) -> None:
-    """Write numbered rows; every twelfth repeats an earlier one, nearly repeats one, or is broken."""
+    """Write numbered rows; two of twelve repeat or nearly repeat an earlier one."""
     kinds = sorted(_WORDS)
     lines = []
     texts: list[str] = []
@@ -487,7 +537,7 @@ def one_server(folder: Path) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5)  # noqa: S310
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5)
                 break
             time.sleep(0.5)
         yield environment

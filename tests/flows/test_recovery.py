@@ -1,11 +1,11 @@
 """What happens to a pool over days, kills and damage: nothing is lost, and little is done twice."""
 
 import importlib.util
+import itertools
 import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -65,8 +65,10 @@ def stored_work(folder):
         rows_of(folder, query)[0][0] or 0
         for query in (
             "select count(*) from embeddings",
-            "select sum(documents)::int from sketch_shards where sketches_id = "
-            "(select arg_max(sketches_id, documents) from sketch_shards)",
+            (
+                "select sum(documents)::int from sketch_shards where sketches_id = "
+                "(select arg_max(sketches_id, documents) from sketch_shards)"
+            ),
             "select count(distinct document_id)::int from signals where snapshot_id = '-'",
         )
     )
@@ -139,7 +141,7 @@ def test_a_week_of_refreshes_gives_seven_versions_whose_differences_add_up(week)
     assert [result.version for result, _ in days] == [1, 2, 3, 4, 5, 6, 7]
     opened = [open_manifest(folder / "manifests/week" / f"v{n:06d}") for n in range(1, DAYS + 1)]
     assert all(verify(str(folder / "manifests/week" / f"v{n:06d}")).ok for n in range(1, DAYS + 1))
-    for before, after in zip(opened, opened[1:], strict=False):
+    for before, after in itertools.pairwise(opened):
         assert after.info.parent.manifest_id == before.info.manifest_id
         found = diff_manifests(before, after)
         assert found.entered.num_rows + found.left.num_rows > 0
@@ -156,7 +158,7 @@ def test_a_day_costs_what_is_new_in_it(week):
 
     first = days[0][1]
     assert first == (FIRST, FIRST, FIRST)
-    for (_, before), (_, after) in zip(days, days[1:], strict=False):
+    for (_, before), (_, after) in itertools.pairwise(days):
         assert [now - then for then, now in zip(before, after, strict=True)] == [NEW + CHANGED] * 3
 
 
@@ -184,7 +186,7 @@ def test_after_gc_a_refresh_gives_the_same_manifest_and_does_nothing_again(pool,
     (pool / "manifests" / "week" / ".staging-0123").mkdir()
     (pool / "manifests" / "week" / ".latest.json.tmp").write_text("{")
     published = (pool / "manifests" / "week" / "latest.json").read_text()
-    versions = {name: own for name, own in tree(pool / "manifests").items()}
+    versions = dict(tree(pool / "manifests").items())
     work = stored_work(pool)
 
     found = collect(*settings_of(pool, "retention.runs=1"))

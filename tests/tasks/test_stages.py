@@ -43,9 +43,8 @@ def tasks_of_all_stages():
     """Return every Prefect task that a module of the package tasks defines, by its name."""
     found = {}
     for module in pkgutil.iter_modules(tasks.__path__):
-        for name, value in vars(importlib.import_module(f"tasks.{module.name}")).items():
-            if isinstance(value, Task):
-                found[name] = value
+        values = vars(importlib.import_module(f"tasks.{module.name}"))
+        found |= {name: value for name, value in values.items() if isinstance(value, Task)}
     return found
 
 

@@ -118,10 +118,12 @@ def test_a_damaged_database_is_named_with_what_to_do(tmp_path, opened):
         content[place] ^= 0xFF
     path.write_bytes(content)
 
-    with pytest.raises(IntegrityError, match="bourse.duckdb.*Restore") as raised:
-        with opened(tmp_path, **ROOM) as warehouse:
-            connection = warehouse.cursor() if opened is hold_warehouse else warehouse.connection
-            connection.execute("select max(text_shard), sum(characters) from documents").fetchall()
+    with (
+        pytest.raises(IntegrityError, match=r"bourse\.duckdb.*Restore") as raised,
+        opened(tmp_path, **ROOM) as warehouse,
+    ):
+        connection = warehouse.cursor() if opened is hold_warehouse else warehouse.connection
+        connection.execute("select max(text_shard), sum(characters) from documents").fetchall()
     assert str(raised.value).count("\n") == 0
 
 
@@ -129,9 +131,11 @@ def test_a_truncated_database_is_named_with_what_to_do(tmp_path):
     path = filled_warehouse(tmp_path)
     path.write_bytes(path.read_bytes()[: 3 * 4096 + 100])
 
-    with pytest.raises(IntegrityError, match="bourse.duckdb.*Restore"):
-        with hold_warehouse(tmp_path, **ROOM):
-            pass
+    with (
+        pytest.raises(IntegrityError, match=r"bourse\.duckdb.*Restore"),
+        hold_warehouse(tmp_path, **ROOM),
+    ):
+        pass
 
 
 def test_other_errors_are_not_said_to_be_the_disks(tmp_path):
@@ -171,9 +175,11 @@ def holder(tmp_path):
 
 def test_a_second_writer_is_refused_with_the_owner_and_its_start(holder, tmp_path):
     for wait_seconds in (0.0, 0.5):
-        with pytest.raises(WarehouseLockedError, match=rf"process {holder.pid} since 20\d\d-"):
-            with hold_warehouse(tmp_path, **ROOM, wait_seconds=wait_seconds):
-                pass
+        with (
+            pytest.raises(WarehouseLockedError, match=rf"process {holder.pid} since 20\d\d-"),
+            hold_warehouse(tmp_path, **ROOM, wait_seconds=wait_seconds),
+        ):
+            pass
 
 
 def test_a_second_writer_that_waits_begins_when_the_first_ends(holder, tmp_path):

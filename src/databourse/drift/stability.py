@@ -1,7 +1,7 @@
 """The population stability index (PSI): how far shares over bins have moved.
 
 Notation: p, q = shares of the earlier and of the present rows in each of B bins. PSI =
-sum_i (q_i - p_i) ln(q_i / p_i), the symmetric Kullback-Leibler (Jeffreys) divergence, in nats, >= 0.
+sum_i (q_i - p_i) ln(q_i / p_i), the symmetric Kullback-Leibler (Jeffreys) divergence, nats, >= 0.
 
 Where both samples are drawn from one distribution, PSI is close to chi-square with B - 1 degrees of
 freedom times (1/n + 1/m) (B. Yurdakul and J. Naranjo, "Statistical properties of the population
@@ -17,6 +17,7 @@ is our choice; the sources leave empty bins open.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -146,5 +147,5 @@ def _terms(before: IntArray, now: IntArray) -> FloatArray:
 
 def _interval_names(edges: FloatArray) -> list[str]:
     ends = [f"{edge:.4g}" for edge in edges]
-    inner = [f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)]
+    inner = [f"{low} to {high}" for low, high in itertools.pairwise(ends)]
     return [f"below {ends[0]}", *inner, f"from {ends[-1]}"]

@@ -117,9 +117,7 @@ def compare_pictures(
         now: what is judged.
         where: what to call what it is compared with, such as "version 3".
     """
-    judged = {
-        name: judge(config, before, now) for name, judge in _judges(config.drift).items()
-    }
+    judged = {name: judge(config, before, now) for name, judge in _judges(config.drift).items()}
     return _result(config.drift, now.board.n_documents, judged, where)
 
 
@@ -155,9 +153,7 @@ def _tokens(config: RefreshConfig, before: PoolPicture, now: PoolPicture) -> Out
 
 
 def _sources(config: RefreshConfig, before: PoolPicture, now: PoolPicture) -> Outcome:
-    counts = [
-        _counts(each.board.sources, each.board.source_index) for each in (before, now)
-    ]
+    counts = [_counts(each.board.sources, each.board.source_index) for each in (before, now)]
     return _of_shifts(config.drift, {"sources": share_shift(*counts)})
 
 
@@ -240,7 +236,7 @@ def _result(
 def _rule(drift: DriftConfig, name: str, outcome: Outcome, where: str) -> RuleResult:
     severity: Severity = "critical" if _reaction(drift, name) == "stop" else "warning"
     limit = {
-        "removals": f"no share of removed rows may differ by more than {drift.most_removal_change:g}",
+        "removals": f"no share of removed rows may change by more than {drift.most_removal_change:g}",
         "candidates": f"their number may change by {drift.most_candidates_change:.0%} at most",
     }.get(name, f"PSI may be {drift.most_stability_index:g} at most, or what chance does")
     return RuleResult(
