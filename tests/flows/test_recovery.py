@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -277,3 +278,46 @@ def test_refreshes_that_are_killed_end_as_one_that_was_not(killing, other_proces
 
     assert len(fell) >= 4  # the last one may find the version already in its place
     assert killing.differences(base, outcome, clean) == []
+
+
+RUN = [sys.executable, "-c", "from flows.cli import app; app()", "run"]
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(other_processes, pool):
+    nowhere = other_processes | {
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
+    }
+    ended = subprocess.run(
+        [*RUN, pool / "pool.yaml"], env=nowhere, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the Prefect server http://127.0.0.1:9/api does not answer")
+    assert "run the same command again" in last
+    assert "Traceback" not in ended.stderr
+
+
+def test_two_refreshes_at_once_one_waits_and_both_come_to_the_same(other_processes, pool):
+    write_rows(pool / "data" / "late.jsonl", [document(number) for number in range(8_000, 8_010)])
+    command = [*RUN, str(pool / "pool.yaml"), "--json", "--wait", "5"]
+    runs = [
+        subprocess.Popen(
+            command,
+            env=other_processes,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [run.communicate(timeout=280) for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0], told
+    outcomes = [json.loads(out) for out, _ in told]
+    assert sorted(each["published"] for each in outcomes) == [False, True]
+    assert {each["version"] for each in outcomes} == {DAYS + 1}
+    assert len({each["manifest_id"] for each in outcomes}) == 1
+    statuses = rows_of(pool, "select status, count(*) from runs group by all")
+    assert statuses == [("completed", DAYS + 2)]

@@ -236,7 +236,7 @@ def _result(
 def _rule(drift: DriftConfig, name: str, outcome: Outcome, where: str) -> RuleResult:
     severity: Severity = "critical" if _reaction(drift, name) == "stop" else "warning"
     limit = {
-        "removals": f"no share of removed rows may change by more than {drift.most_removal_change:g}",
+        "removals": f"no removed share may change by more than {drift.most_removal_change:g}",
         "candidates": f"their number may change by {drift.most_candidates_change:.0%} at most",
     }.get(name, f"PSI may be {drift.most_stability_index:g} at most, or what chance does")
     return RuleResult(
