@@ -66,8 +66,7 @@ def _lost_server(error: Exception) -> TransientError:
 
     where = PREFECT_API_URL.value() or "of this run"
     return TransientError(
-        f"the Prefect server {where} does not answer ({type(error).__name__}: {first_line(error)}). "
-        ""
+        f"the Prefect server {where} does not answer ({first_line(error)}). "
         "What the run committed is kept: start the server, or unset PREFECT_API_URL, and run the "
         "same command again: it goes on from there"
     )
