@@ -202,12 +202,21 @@ def _refresh(config_path: Path, overrides: list[str], *, as_json: bool) -> None:
     """Run the flow in this process, with bars, and print what came of it."""
     from databourse.config import load_config
 
-    load_config(config_path, overrides)  # a mistake shows now, not after Prefect has started
+    # a mistake shows now, not after Prefect has started
+    config = load_config(config_path, overrides)
     with flow_on_the_terminal():
         from flows.refresh_pool import refresh_pool
 
         result = refresh_pool(config_path=str(config_path.resolve()), overrides=overrides)
-    typer.echo(json.dumps(asdict(result)) if as_json else _summary(result))
+    if as_json:
+        typer.echo(json.dumps(asdict(result)))
+        return
+    typer.echo(_summary(result))
+    if config.data_docs:
+        from databourse.refresh.data_docs import data_docs_path
+
+        warehouse = (config_path.resolve().parent / config.warehouse).resolve()
+        typer.echo(f"  data docs {_short(str(data_docs_path(warehouse, result.run_id)))}")
 
 
 def _summary(result: Outcome) -> str:

@@ -49,6 +49,7 @@ from tasks.score_signal import score_signal
 from tasks.stage_manifest import stage_manifest
 from tasks.take_snapshot import take_snapshot
 from tasks.train_language_model import train_language_model
+from tasks.write_data_docs import write_data_docs
 from tasks.write_report import write_report
 
 CONCURRENT_TASKS = 4
@@ -263,6 +264,8 @@ def _publish(
                 stages=tuple(stages),
             ),
         )
+        if run.config.data_docs:
+            _done(stages, write_data_docs(run, tuple(stages)))
     finally:
         abandon_staged(path)
     return Outcome(**json.loads(published.values["outcome"]))

@@ -350,6 +350,9 @@ class RefreshConfig(BaseSettings):
     compute: ComputeConfig = ComputeConfig()
     drift: DriftConfig = DriftConfig()
     retention: RetentionConfig = RetentionConfig()
+    data_docs: bool = Field(
+        default=False, description="Write Great Expectations Data Docs of each run's contracts."
+    )
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
     @field_validator("data_roots", mode="before")
@@ -536,6 +539,7 @@ def config_digest(config: RefreshConfig) -> str:
             "settlement",
             "compute",
             "drift",
+            "data_docs",
             "retention",
             "warehouse",
             "manifests",

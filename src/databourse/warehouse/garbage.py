@@ -52,7 +52,7 @@ _KEYED: tuple[tuple[str, str, Kind], ...] = (
 )
 _OF_DOCUMENTS = ("documents", "token_counts", "embeddings", "token_losses", "generations")
 _ALL_DOCUMENTS = "-"  # in place of a snapshot: signals of documents alone
-_MADE_BY_RUNS = ("language_models", "gradients", "curvatures")
+_MADE_BY_RUNS = ("language_models", "gradients", "curvatures", "data_docs")
 _TEMPORARY = ("*.staging", "*.checkpoint-staging", "*.staging.wal")
 _SPILL = "spill"
 _DATABASE = "bourse.duckdb"
