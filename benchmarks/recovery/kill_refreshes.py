@@ -42,6 +42,7 @@ _CHILD = Path(__file__).with_name("announced_refresh.py")
 _PATIENCE_SECONDS = 600
 PUBLISHING = "publish manifest"
 INGESTING = "ingest rows"
+SIGNALS = ("rarity", "length", "influence", "neighbour_agreement", "perplexity")
 _WORDS = {
     "weather": [
         "rain",
@@ -121,13 +122,14 @@ class Clean:
     wall_seconds: float
 
 
-def write_pool(folder: Path, *, padding_bytes: int = 0) -> Path:
+def write_pool(folder: Path, *, padding_bytes: int = 0, signals: Sequence[str] = SIGNALS) -> Path:
     """Write a pool of 240 documents and what is compared with it; return the config's path.
 
     Args:
         folder: is created.
         padding_bytes: of a column that nothing reads, in every row: makes the file so large that
             several processes parse it.
+        signals: the traders; one that reads token losses has a language model trained.
     """
     folder.mkdir(parents=True)
     _write_rows(folder / "pool.jsonl", 0, 160, padding_bytes=padding_bytes)
@@ -148,7 +150,7 @@ def write_pool(folder: Path, *, padding_bytes: int = 0) -> Path:
         },
         "encoder": "hashing",
         "topics": {"count": 3, "smallest": 5},
-        "signals": ["rarity", "length", "influence", "neighbour_agreement", "perplexity"],
+        "signals": list(signals),
         "language_model": {
             "window_tokens": 48,
             "overlap_tokens": 16,
@@ -505,9 +507,15 @@ def _write_rows(path: Path, first: int, rows: int, *, padding_bytes: int = 0) ->
     path.write_text("\n".join(lines) + "\n")
 
 
-def prepared_pool(folder: Path, environment: dict[str, str], *, padding_bytes: int) -> Path:
+def prepared_pool(
+    folder: Path,
+    environment: dict[str, str],
+    *,
+    padding_bytes: int,
+    signals: Sequence[str] = SIGNALS,
+) -> Path:
     """Write a pool, refresh and settle it, and let it grow; return its folder."""
-    config = write_pool(folder, padding_bytes=padding_bytes)
+    config = write_pool(folder, padding_bytes=padding_bytes, signals=signals)
     for flow in ("refresh_pool", "settle_market"):
         if _PRELOADED:
             work = getattr(importlib.import_module(f"flows.{flow}"), flow)

@@ -20,6 +20,8 @@ from databourse.manifests import diff_manifests, open_manifest, verify
 from databourse.refresh.retention import collect, plan_collection
 from databourse.warehouse import hold_warehouse
 
+pytestmark = pytest.mark.timeout(900)  # a week of refreshes is made for the first test
+
 ROOT = Path(__file__).parents[2]
 DAYS = 7
 NEW, CHANGED, COPIES = 12, 3, 4
@@ -260,13 +262,14 @@ def other_processes(prefect_server, killing, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_refreshes_that_are_killed_end_as_one_that_was_not(killing, other_processes, tmp_path):
-    base = killing.prepared_pool(tmp_path / "base", other_processes, padding_bytes=0)
+    base = killing.prepared_pool(
+        tmp_path / "base", other_processes, padding_bytes=0, signals=["rarity", "length"]
+    )
     shutil.copytree(base, tmp_path / "clean")
     clean = killing.clean_refresh(tmp_path / "clean", other_processes)
     points = [
-        killing.KillPoint("train language model", 0.5),
+        killing.KillPoint("ingest rows", 0.5),
         killing.KillPoint("drop near duplicates", 0.7, is_alone=True),
         killing.KillPoint("clear market", 0.4),
         killing.KillPoint("publish manifest", step=f"os.rename v{clean.version:06d}"),
