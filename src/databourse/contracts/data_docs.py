@@ -30,6 +30,7 @@ form, nav.navbar, .modal, button { display: none }
 _OUTSIDE = (
     re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE),
     re.compile(r"<link\b[^>]*>", re.IGNORECASE),
+    re.compile(r"<footer\b.*?</footer\s*>", re.DOTALL | re.IGNORECASE),
     re.compile(r"<img\b[^>]*>", re.IGNORECASE),
     re.compile(r"<a\b[^>]*href=\"https?://[^>]*>.*?</a\s*>", re.DOTALL | re.IGNORECASE),
 )
@@ -96,7 +97,7 @@ def _expectation_result(rule: Mapping[str, Any], *, rows: int) -> Any:  # noqa: 
         expectation_config=ExpectationConfiguration(
             type="unexpected_rows_expectation",
             kwargs={"unexpected_rows_query": f"{rule['rule']} over {{batch}}"},
-            description=told.replace("$", "$$"),  # the library fills templates in
+            description=told,
         ),
         result={
             "observed_value": html.escape(rule["observed"]) or f"{failing:,} failing rows",

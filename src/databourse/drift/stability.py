@@ -82,8 +82,9 @@ def quantile_edges(values: FloatArray, bins: int = BINS) -> FloatArray:
     if not values.size or not np.isfinite(values).all():
         raise InputError(f"quantiles need at least one value, all finite; got {values.size}")
     inner = np.quantile(values, np.arange(1, bins) / bins, method="lower")
-    edges = np.unique(inner)
-    return edges[edges > values.min()]  # nothing lies below the least value
+    edges: FloatArray = np.unique(inner)
+    above: FloatArray = edges[edges > values.min()]  # nothing lies below the least value
+    return above
 
 
 def numeric_shift(before: FloatArray, now: FloatArray, *, bins: int = BINS) -> Shift:
