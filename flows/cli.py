@@ -16,6 +16,7 @@ from databourse.errors import ConfigError, DatabourseError, UnknownNameError
 from flows.attribution_command import attribution
 from flows.compare_command import compare
 from flows.explain_command import explain
+from flows.gc_command import gc
 from flows.manifest_commands import manifest_app
 from flows.price_command import price
 from flows.settle_command import settle
@@ -62,6 +63,7 @@ app.command(epilog="Example: databourse attribution databourse.yaml --proxy line
     attribution
 )
 
+app.command(epilog="Example: databourse gc databourse.yaml --yes")(gc)
 app.command(epilog="Example: databourse compare databourse.yaml --set compare.seeds=5")(compare)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
@@ -166,10 +168,20 @@ def run(
     config: ConfigArgument,
     *,
     overrides: SetOption = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            help="Wait so long for another run that writes the warehouse.",
+            show_default="compute.wait_minutes",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refresh the pool: from sources to a published manifest."""
-    _refresh(config, overrides or [], as_json=as_json)
+    waiting = [] if wait is None else [f"compute.wait_minutes={wait:g}"]
+    _refresh(config, [*(overrides or []), *waiting], as_json=as_json)
 
 
 @app.command(epilog="Example: databourse doctor --json")
@@ -190,12 +202,21 @@ def _refresh(config_path: Path, overrides: list[str], *, as_json: bool) -> None:
     """Run the flow in this process, with bars, and print what came of it."""
     from databourse.config import load_config
 
-    load_config(config_path, overrides)  # a mistake shows now, not after Prefect has started
+    # a mistake shows now, not after Prefect has started
+    config = load_config(config_path, overrides)
     with flow_on_the_terminal():
         from flows.refresh_pool import refresh_pool
 
         result = refresh_pool(config_path=str(config_path.resolve()), overrides=overrides)
-    typer.echo(json.dumps(asdict(result)) if as_json else _summary(result))
+    if as_json:
+        typer.echo(json.dumps(asdict(result)))
+        return
+    typer.echo(_summary(result))
+    if config.data_docs:
+        from databourse.refresh.data_docs import data_docs_path
+
+        warehouse = (config_path.resolve().parent / config.warehouse).resolve()
+        typer.echo(f"  data docs {_short(str(data_docs_path(warehouse, result.run_id)))}")
 
 
 def _summary(result: Outcome) -> str:

@@ -53,7 +53,10 @@ def run_on_refreshed_pool(config: RefreshConfig, path: Path, *, flow: str) -> It
         )
     compute = config.compute
     with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+        run.warehouse_path,
+        threads=compute.threads,
+        memory_limit=compute.memory_limit,
+        wait_seconds=60 * compute.wait_minutes,
     ) as warehouse:
         start_run(warehouse, run, flow=flow, now=now)
         recorded = RecordedRun(run, warehouse)

@@ -29,6 +29,7 @@ from databourse.warehouse import Warehouse, hold_warehouse
 from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
+from tasks.check_drift import check_drift
 from tasks.clear_market import clear_market
 from tasks.count_tokens import count_tokens
 from tasks.decontaminate import decontaminate
@@ -50,6 +51,7 @@ from tasks.score_signal import score_signal
 from tasks.stage_manifest import stage_manifest
 from tasks.take_snapshot import take_snapshot
 from tasks.train_language_model import train_language_model
+from tasks.write_data_docs import write_data_docs
 from tasks.write_report import write_report
 
 CONCURRENT_TASKS = 4
@@ -81,7 +83,10 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
     run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
     compute = config.compute
     with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+        run.warehouse_path,
+        threads=compute.threads,
+        memory_limit=compute.memory_limit,
+        wait_seconds=60 * compute.wait_minutes,
     ) as warehouse:
         start_run(warehouse, run, flow="refresh_pool", now=now)
         return _recorded(warehouse, run, lambda stages: _refresh(run, stages))
@@ -129,6 +134,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     market = _done(stages, clear_market(run, ids, signal_ids))
     _check(run, stages, "board", path=market.values["board"], snapshot_id=snapshot_id)
     _check(run, stages, "prices", snapshot_id=snapshot_id)
+    _done(stages, check_drift(run, Path(market.values["board"]).stem))
     return _publish(run, stages, ids, signal_ids, market)
 
 
@@ -270,6 +276,8 @@ def _publish(
                 stages=tuple(stages),
             ),
         )
+        if run.config.data_docs:
+            _done(stages, write_data_docs(run, tuple(stages)))
     finally:
         abandon_staged(path)
     return Outcome(**json.loads(published.values["outcome"]))

@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from databourse.errors import TransientError, first_line
+
 _PREFECT_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -23,6 +25,7 @@ def flow_on_the_terminal() -> Iterator[None]:
 
     Raises:
         MissingExtraError: a package of the pipeline is missing.
+        TransientError: the Prefect server cannot be reached, or stopped answering.
     """
     for key, value in _PREFECT_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -39,4 +42,31 @@ def flow_on_the_terminal() -> Iterator[None]:
 
     with TerminalDisplay(console) as display:
         set_display(display)
+        with _lost_server_named():
+            yield
+
+
+@contextlib.contextmanager
+def _lost_server_named() -> Iterator[None]:
+    """Turn what Prefect's client raises without a server into one line."""
+    import httpx
+
+    try:
         yield
+    except httpx.TransportError as error:
+        raise _lost_server(error) from None
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise _lost_server(error) from None
+
+
+def _lost_server(error: Exception) -> TransientError:
+    from prefect.settings import PREFECT_API_URL
+
+    where = PREFECT_API_URL.value() or "of this run"
+    return TransientError(
+        f"the Prefect server {where} does not answer ({first_line(error)}). "
+        "What the run committed is kept: start the server, or unset PREFECT_API_URL, and run the "
+        "same command again: it goes on from there"
+    )

@@ -29,8 +29,10 @@ from pydantic_settings import (
 )
 
 from databourse.config_compare import CompareConfig
+from databourse.config_drift import DriftConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
+from databourse.config_retention import RetentionConfig
 from databourse.config_section import Section, Slug
 from databourse.config_settlement import SettlementConfig
 from databourse.config_sources import (
@@ -303,6 +305,12 @@ class ComputeConfig(Section):
         ge=1,
         description="Documents committed at a time; rows that are only read, ten times as many.",
     )
+    wait_minutes: float = Field(
+        default=0.0,
+        ge=0,
+        le=10_080,
+        description="How long a run waits for another one that writes its warehouse.",
+    )
 
 
 class RefreshConfig(BaseSettings):
@@ -349,6 +357,11 @@ class RefreshConfig(BaseSettings):
     manifest: ManifestConfig = ManifestConfig()
     compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
+    drift: DriftConfig = DriftConfig()
+    retention: RetentionConfig = RetentionConfig()
+    data_docs: bool = Field(
+        default=False, description="Write Great Expectations Data Docs of each run's contracts."
+    )
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
     @field_validator("data_roots", mode="before")
@@ -530,7 +543,17 @@ def config_digest(config: RefreshConfig) -> str:
     """Return the digest of the settings that can change a result: not resources, not places."""
     settings = config.model_dump(
         mode="json",
-        exclude={"compare", "settlement", "compute", "warehouse", "manifests", "data_roots"},
+        exclude={
+            "compare",
+            "settlement",
+            "compute",
+            "drift",
+            "data_docs",
+            "retention",
+            "warehouse",
+            "manifests",
+            "data_roots",
+        },
     )
     return digest_of(settings)
 

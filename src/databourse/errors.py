@@ -51,6 +51,10 @@ class IntegrityError(DatabourseError):
     """A file or table does not match its digest: it was truncated, edited or half-written."""
 
 
+class StorageError(DatabourseError):
+    """The disk of a warehouse is full, or its folder may not be written."""
+
+
 class WarehouseLockedError(DatabourseError):
     """Another process writes this warehouse."""
 
@@ -96,6 +100,18 @@ class ContractViolation(DatabourseError):  # noqa: N818 - the domain's word
             f"contract {self.contract}: rule {self.rule!r} fails on {self.failing_rows:,} {rows}"
             f"{examples}. Nothing was published. Fix what writes {self.contract}, or change "
             f"data_contracts/{self.contract}.odcs.yaml on purpose."
+        )
+
+
+class DriftViolation(ContractViolation):
+    """A pool moved farther from its last published version than its config allows."""
+
+    def __str__(self) -> str:
+        """Return the line that is printed."""
+        return (
+            f"the pool has drifted: {self.rule}: {'; '.join(self.example_ids)}. Nothing was "
+            f"published. Look at what came in; if it is right, raise the limit under drift, or run "
+            f"once with --set drift.{self.rule}=warn"
         )
 
 

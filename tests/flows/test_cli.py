@@ -18,6 +18,7 @@ COMMANDS = (
     "attribution",
     "compare",
     "doctor",
+    "gc",
 )
 
 

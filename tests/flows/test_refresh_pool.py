@@ -61,7 +61,16 @@ def test_a_refresh_publishes_a_manifest_that_verifies(first):
     assert manifest.info.manifest_id == result.manifest_id
     assert len(manifest) == result.documents > 10
     judged = [each.contract for each in manifest.info.contracts]
-    assert judged == ["documents", "embeddings", "topics", "signals", "board", "prices", "manifest"]
+    assert judged == [
+        "documents",
+        "embeddings",
+        "topics",
+        "signals",
+        "board",
+        "prices",
+        "drift",
+        "manifest",
+    ]
     texts = {document.text for document in manifest.iter_documents()}
     assert all(texts)
     assert (path.parent / "manifests/tiny/v000001/report.html").stat().st_size > 10_000

@@ -8,7 +8,6 @@ import pytest
 from databourse.config import NearDuplicates
 from databourse.dedup import near
 from databourse.digests import document_id
-from databourse.errors import IntegrityError
 from databourse.progress import silent
 from databourse.refresh import near_duplicates
 from databourse.refresh.near_duplicates import find_near_duplicates
@@ -182,16 +181,28 @@ def test_another_threshold_uses_the_stored_shingles_and_another_ngram_neither(wa
     assert versions == [(5,)]  # keys of three settings, shingles of two
 
 
-def test_an_edited_sketch_is_named_and_not_read(warehouse, texts, tmp_path):
-    found_in(warehouse, texts[:30])
-    shard = next(iter(sorted((tmp_path / "warehouse" / "sketches").glob("*.parquet"))))
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+@pytest.mark.parametrize("damage", ["edited", "truncated", "missing"])
+def test_a_damaged_sketch_is_not_read_and_made_again(warehouse, texts, tmp_path, damage):
+    texts = texts[:60]
+    expected = found_in(warehouse, texts)
+    whole = sketched_rows(warehouse)
+    for shard in sorted((tmp_path / "warehouse" / "sketches").glob("*.parquet")):
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        if damage == "missing":
+            shard.unlink()
+        else:
+            shard.write_bytes(content if damage == "edited" else content[:-20])
     again = type(warehouse.sketches)(warehouse.sketches.folder)  # as a new process sees it
     warehouse.sketches = again
-    with pytest.raises(IntegrityError, match=f"sketch shard .*{shard.name} was truncated"):
-        found_in(warehouse, texts[:30])
+
+    assert found_in(warehouse, texts).equals(expected)
+
+    assert sketched_rows(warehouse) == whole
+    cursor = warehouse.cursor()
+    shards = dict(cursor.execute("select sketch_shard, sha256 from sketch_shards").fetchall())
+    cursor.close()
+    assert len(type(again)(again.folder).verified_paths(shards)) == len(whole)
 
 
 def test_no_documents_have_no_near_duplicates(warehouse):

@@ -1,12 +1,16 @@
 """What every stage has in common: what is retried, what is not, and how runs are named."""
 
 import contextlib
+import importlib
 import pickle
+import pkgutil
 
 import pytest
+from prefect import Task
 from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
+import tasks
 from databourse.errors import ContractViolation, InputError, TransientError
 from databourse.refresh.context import StageReport
 from tasks.ingest_source import ingest_source
@@ -33,6 +37,27 @@ def test_stages_are_retried_and_named_by_stage_and_pool():
     assert ingest_source.retries == RETRIES > 0
     assert ingest_source.task_run_name == "ingest_source-{source_name}-{run.pool}"
     assert ingest_source.persist_result is False
+
+
+def tasks_of_all_stages():
+    """Return every Prefect task that a module of the package tasks defines, by its name."""
+    found = {}
+    for module in pkgutil.iter_modules(tasks.__path__):
+        values = vars(importlib.import_module(f"tasks.{module.name}"))
+        found |= {name: value for name, value in values.items() if isinstance(value, Task)}
+    return found
+
+
+def test_every_stage_backs_off_with_jitter_and_retries_what_is_transient_alone():
+    found = tasks_of_all_stages()
+    assert {"ingest_source", "embed_documents", "check_drift", "publish_manifest"} <= set(found)
+    assert len(found) >= 28
+    for name, stage in found.items():
+        assert stage.retries == RETRIES > 0, name
+        assert stage.retry_delay_seconds == [2, 4, 8], name  # doubles with each try
+        assert stage.retry_jitter_factor == 0.5, name
+        assert stage.retry_condition_fn is is_transient, name
+        assert stage.persist_result is False, name
 
 
 def test_a_contract_violation_survives_pickling():

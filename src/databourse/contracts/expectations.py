@@ -6,10 +6,11 @@ process.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from databourse.contracts.outcomes import Outcome
@@ -68,11 +69,18 @@ def judge_frame(
     return outcomes
 
 
+@contextlib.contextmanager
+def deprecations_ignored() -> Iterator[None]:
+    """Import the library in the block: it imports two modules that Python 3.11 deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "module 'sre_(constants|parse)'", DeprecationWarning)
+        yield
+
+
 @functools.cache
 def _great_expectations() -> tuple[Any, Any]:
     try:
-        with warnings.catch_warnings():  # it imports two modules that Python 3.11 deprecates
-            warnings.filterwarnings("ignore", "module 'sre_(constants|parse)'", DeprecationWarning)
+        with deprecations_ignored():
             import great_expectations as gx
             from great_expectations.data_context.types.base import ProgressBarsConfig
     except ImportError as error:

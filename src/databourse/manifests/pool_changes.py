@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,12 @@ from pathlib import Path
 
 from databourse.digests import file_sha256
 from databourse.errors import ManifestError
-from databourse.manifests.folders import LATEST_FILE, MANIFEST_FILE, version_name
+from databourse.manifests.folders import (
+    LATEST_FILE,
+    MANIFEST_FILE,
+    STAGING_PREFIX,
+    version_name,
+)
 from databourse.manifests.model import Latest, ManifestInfo
 from databourse.manifests.seals import seal
 from databourse.manifests.staging import sync, write_durably
@@ -43,6 +49,30 @@ def only_writer(pool: Path, wait_seconds: float) -> Iterator[None]:
                     ) from None
             time.sleep(_POLL_SECONDS)
         yield
+
+
+def staging_paths(pool: Path) -> list[Path]:
+    """Return what killed writers left half-written in the folder of a pool."""
+    patterns = (f"{STAGING_PREFIX}*", ".*.tmp")
+    return sorted(path for pattern in patterns for path in pool.glob(pattern))
+
+
+def remove_staging(pool: Path, wait_seconds: float = 60.0) -> None:
+    """Remove what killed writers left half-written in the folder of a pool, if there is one.
+
+    For whoever knows that no living refresh has staged a manifest there.
+
+    Raises:
+        ManifestError: another process publishes in the pool for longer than `wait_seconds`.
+    """
+    if not pool.is_dir():
+        return
+    with only_writer(pool, wait_seconds):
+        for path in staging_paths(pool):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def swap_latest(pool: Path, info: ManifestInfo, published_at: datetime) -> None:

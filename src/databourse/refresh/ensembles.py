@@ -46,6 +46,7 @@ from databourse.refresh.reference_model import (
 from databourse.seeds import stage_seed
 from databourse.signals.folds import document_folds
 from databourse.warehouse.store import Warehouse
+from databourse.warehouse.usage import mark_used
 
 _STAGING_SUFFIX = ".checkpoint-staging"
 _REVISION = 1
@@ -218,7 +219,9 @@ def _is_there(warehouse: Warehouse, member: Member) -> bool:
         is_right = read_training_record(folder).fingerprint == member.fingerprint
     except (ConfigError, IntegrityError):
         is_right = False
-    if not is_right:
+    if is_right:
+        mark_used(folder)
+    else:
         shutil.rmtree(folder, ignore_errors=True)
     return is_right
 

@@ -48,6 +48,7 @@ from databourse.refresh.model_costs import NO_PART, Clock, append_cost, clocked
 from databourse.seeds import stage_seed
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse
+from databourse.warehouse.usage import mark_used
 
 FOLDER = "gradients"
 _BLOCK_DOCUMENTS = 1_024
@@ -246,6 +247,7 @@ def fill_store(
     except IntegrityError:
         shutil.rmtree(folder)
         writer = feature_writer(folder, manifest, document_ids)
+    mark_used(folder)
     missing = sum(len(writer.ids_of(batch)) for batch in writer.unfinished())
     with clocked() as clock:
         fill_features(

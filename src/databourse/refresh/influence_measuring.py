@@ -37,6 +37,7 @@ from databourse.selection.greedy import FloatArray, IntArray
 from databourse.signals.folds import document_folds
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse, append
+from databourse.warehouse.usage import mark_used
 
 FOLDER = "curvatures"
 _NOT_READ = {"gradients", "steps", "datamodels", "batch_tokens"}
@@ -190,6 +191,7 @@ class PoolInfluence:
         name = digest_of([self.influence_id, fold])[:32]
         folder = self._warehouse.root / FOLDER / name
         if folder.is_dir():
+            mark_used(folder)
             try:
                 return load_curvature(folder, fitted_on=model.model_id)
             except IntegrityError:

@@ -44,6 +44,7 @@ from databourse.dedup.near import (
 )
 from databourse.dedup.shingles import ShingleSets, joined, shingle_sets
 from databourse.digests import digest_of
+from databourse.errors import IntegrityError
 from databourse.progress import ProgressReport
 from databourse.seeds import stage_rng
 from databourse.warehouse.sketches import (
@@ -54,6 +55,7 @@ from databourse.warehouse.sketches import (
     stored_sketches,
 )
 from databourse.warehouse.store import Warehouse, append
+from databourse.warehouse.usage import mark_used
 
 SHARD_DOCUMENTS = 50_000
 """Documents sketched between two commits: less than a second of work."""
@@ -190,12 +192,36 @@ def _shingled(
 def _stored(
     warehouse: Warehouse, sketches_id: str, document_ids: pa.StringArray
 ) -> tuple[StoredSketches, npt.NDArray[np.int64]]:
-    """Return what is kept under an id, and each document's place in it, -1 where it is not."""
+    """Return what is kept under an id, and each document's place in it, -1 where it is not.
+
+    A damaged shard is not kept: its documents are sketched again.
+    """
     rows = warehouse.rows("stg_sketches__shards", {"sketches_id": sketches_id}).to_pylist()
     shards = {row["sketch_shard"]: row["sha256"] for row in rows}
-    stored = stored_sketches(warehouse.sketches.verified_paths(shards))
+    paths: list[str] = []
+    for name, sha256 in shards.items():
+        try:
+            paths += warehouse.sketches.verified_paths({name: sha256})
+        except IntegrityError:
+            _forget(warehouse, name)
+    for path in paths:
+        mark_used(Path(path))
+    stored = stored_sketches(paths)
     found = pc.index_in(document_ids, value_set=stored.document_ids)
     return stored, found.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _forget(warehouse: Warehouse, sketch_shard: str) -> None:
+    """Remove a damaged shard: all in it is computed again from texts, which have their own digests.
+
+    Its row goes first, so a kill leaves a file that nothing names.
+    """
+    with warehouse.transaction() as cursor:
+        cursor.execute(
+            "delete from sketch_shards where sketch_shard = $sketch_shard",
+            {"sketch_shard": sketch_shard},
+        )
+    (warehouse.sketches.folder / sketch_shard).unlink(missing_ok=True)
 
 
 def _shards(

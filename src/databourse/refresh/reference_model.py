@@ -41,6 +41,7 @@ from databourse.refresh.context import RunContext
 from databourse.seeds import stage_seed
 from databourse.tokenization import TOKENIZER_FILE
 from databourse.warehouse.store import Warehouse, append
+from databourse.warehouse.usage import mark_used
 
 T = TypeVar("T")
 
@@ -204,6 +205,7 @@ def pool_tokenizer(
     name = digest_of([list(document_ids), vocabulary, version])
     folder = warehouse.root / FOLDER / f"tokenizer-{name}"
     if _is_sealed(folder / TOKENIZER_FILE):
+        mark_used(folder)
         return read_tokenizer(folder)
     shutil.rmtree(folder, ignore_errors=True)  # absent or damaged
     tokenizer = train_tokenizer(
@@ -228,6 +230,7 @@ def _is_there(warehouse: Warehouse, run: RunContext, fingerprint: str, fold: int
     if record.fingerprint != fingerprint:
         shutil.rmtree(folder)
         return False
+    mark_used(folder)
     known = warehouse.rows("stg_models__curves", {"fingerprints": [fingerprint]}).num_rows
     if not known:
         _record(warehouse, run, record, fold, seconds=(0.0, 0.0))

@@ -25,6 +25,7 @@ import orjson
 import pyarrow as pa
 
 from databourse.errors import SourceError
+from databourse.orphans import end_with_parent
 from databourse.sources.json_lines import PROBED_ROWS, ColumnProbe, json_row, refuse_whole_document
 from databourse.sources.row_tables import row_table
 from databourse.sources.rows import RejectedRow, Row, RowShape, source_row
@@ -222,7 +223,7 @@ def _parsed_by_workers(
 ) -> Iterator[pa.Table]:
     """Yield the tables of pieces in their order; what was read before damage comes before it."""
     started = multiprocessing.get_context("spawn")  # threads of this process may hold locks
-    pool = ProcessPoolExecutor(workers, mp_context=started)
+    pool = ProcessPoolExecutor(workers, mp_context=started, initializer=end_with_parent)
     waiting: deque[Future[pa.Table]] = deque()
     damage: DamagedStreamError | None = None
     try:

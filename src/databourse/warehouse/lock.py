@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,18 @@ from pathlib import Path
 from databourse.errors import WarehouseLockedError
 
 _LOCK_FILE = "writer.lock"
+_POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager
-def writer_lock(root: Path) -> Iterator[None]:
+def writer_lock(root: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the writer lock of a warehouse folder.
 
     `flock` and not the existence of the file decides, so a killed holder leaves no lock behind.
+
+    Args:
+        root: the folder.
+        wait_seconds: how long to wait for another process that holds it.
 
     Raises:
         WarehouseLockedError: another process holds it; names its pid and start time.
@@ -27,10 +33,11 @@ def writer_lock(root: Path) -> Iterator[None]:
     path = root / _LOCK_FILE
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WarehouseLockedError(_describe_holder(root)) from None
+        give_up = time.monotonic() + wait_seconds
+        while not _has_locked(descriptor):
+            if time.monotonic() >= give_up:
+                raise WarehouseLockedError(_describe_holder(root, wait_seconds))
+            time.sleep(_POLL_SECONDS)
         holder = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -49,8 +56,18 @@ def holder_of(root: Path) -> str:
         return "another process"
 
 
-def _describe_holder(root: Path) -> str:
+def _has_locked(descriptor: int) -> bool:
+    """Lock a file, unless another process holds it; tell whether it is locked now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _describe_holder(root: Path, waited_seconds: float) -> str:
+    waited = f", after {waited_seconds:g} seconds of waiting" if waited_seconds else ""
     return (
-        f"warehouse {root} is being written by {holder_of(root)}; wait for it to end, or give this "
-        "run a warehouse of its own (--set warehouse=...)"
+        f"warehouse {root} is being written by {holder_of(root)}{waited}; wait for it to end (run "
+        "--wait MINUTES), or give this run a warehouse of its own (--set warehouse=...)"
     )

@@ -13,6 +13,7 @@ import pyarrow as pa
 from databourse.errors import ConfigError, IntegrityError, WarehouseLockedError
 from databourse.queries import query_files, query_rows
 from databourse.warehouse.lock import holder_of
+from databourse.warehouse.storage import DAMAGED_DATABASE, named_storage_errors
 from databourse.warehouse.store import SCHEMA_VERSION
 from databourse.warehouse.texts import TextStore
 
@@ -82,8 +83,9 @@ def open_for_reading(root: Path, *, threads: int, memory_limit: str) -> Iterator
         )
     connection = _connect(root, path, threads=threads, memory_limit=memory_limit)
     try:
-        _check_layout(connection, path)
-        yield WarehouseReader(root, connection)
+        with named_storage_errors(root):
+            _check_layout(connection, path)
+            yield WarehouseReader(root, connection)
     finally:
         connection.close()
 
@@ -102,14 +104,11 @@ def _connect(
         return duckdb.connect(str(path), read_only=True, config=settings)
     except duckdb.ConnectionException:  # this process writes it
         raise WarehouseLockedError(_locked(root)) from None
-    except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
+    except duckdb.Error as error:
         first_line = str(error).splitlines()[0]
         if "Could not set lock" in first_line:
             raise WarehouseLockedError(_locked(root)) from None
-        raise IntegrityError(
-            f"{path} cannot be opened: {first_line}. Restore it from a backup, or move it away and "
-            "run again: everything in it is computed from the sources"
-        ) from None
+        raise IntegrityError(f"{path} cannot be opened: {first_line}. {DAMAGED_DATABASE}") from None
 
 
 def _locked(root: Path) -> str:

@@ -18,11 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from databourse.errors import IntegrityError, UnknownNameError, WarehouseLockedError
+from databourse.errors import (
+    IntegrityError,
+    StorageError,
+    UnknownNameError,
+    WarehouseLockedError,
+)
 from databourse.queries import query, query_files, query_rows, used_parameters
 from databourse.warehouse.boards import sweep_boards
 from databourse.warehouse.lock import writer_lock
 from databourse.warehouse.sketches import SketchStore
+from databourse.warehouse.storage import (
+    DAMAGED_DATABASE,
+    named_storage_errors,
+    storage_error,
+)
 from databourse.warehouse.texts import TextStore
 
 SCHEMA_VERSION = 2
@@ -179,22 +189,28 @@ def upsert_query(cursor: duckdb.DuckDBPyConnection, table: str, name: str) -> No
 
 
 @contextlib.contextmanager
-def hold_warehouse(root: Path, *, threads: int, memory_limit: str) -> Iterator[Warehouse]:
+def hold_warehouse(
+    root: Path, *, threads: int, memory_limit: str, wait_seconds: float = 0.0
+) -> Iterator[Warehouse]:
     """Open a warehouse for writing, creating what is missing, until the block ends.
 
     Args:
         root: folder of the warehouse.
         threads: threads of DuckDB.
         memory_limit: of DuckDB, such as "4GB"; larger work spills to `root`/spill.
+        wait_seconds: how long to wait for another process that writes it.
 
     Raises:
-        WarehouseLockedError: this or another process holds it already.
+        WarehouseLockedError: this or another process holds it already, and does not end in time.
         IntegrityError: the DuckDB file is damaged or of another layout.
+        StorageError: the disk is full, or the folder may not be written; in the block, too.
     """
     root = root.resolve()
-    for folder in ("text", "sketches"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    with writer_lock(root):
+    with contextlib.ExitStack() as held:
+        held.enter_context(named_storage_errors(root))
+        for folder in ("text", "sketches"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        held.enter_context(writer_lock(root, wait_seconds=wait_seconds))
         connection = _connect(root, threads=threads, memory_limit=memory_limit)
         warehouse = Warehouse(root, connection)
         with _held_guard:
@@ -237,17 +253,17 @@ def _connect(root: Path, *, threads: int, memory_limit: str) -> duckdb.DuckDBPyC
     try:
         connection = duckdb.connect(str(path), config=settings)
         _create_tables(connection, path)
-    except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
+    except duckdb.Error as error:
         first_line = str(error).splitlines()[0]
+        storage = storage_error(error, root)
+        if isinstance(storage, StorageError):
+            raise storage from None
         if "Could not set lock" in first_line:  # the writer lock is ours, so somebody reads
             raise WarehouseLockedError(
                 f"warehouse {root} is being read by another process, such as databourse explain; "
                 "run again when it has ended"
             ) from None
-        raise IntegrityError(
-            f"{path} cannot be opened: {first_line}. Restore it from a backup, or move it away and "
-            "run again: everything in it is computed from the sources"
-        ) from None
+        raise IntegrityError(f"{path} cannot be opened: {first_line}. {DAMAGED_DATABASE}") from None
     return connection
 
 
