@@ -25,6 +25,7 @@ from databourse.refresh.settings import (
     signal_names,
 )
 from databourse.warehouse import Warehouse, hold_warehouse
+from tasks.artifacts import name_run
 from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
@@ -54,7 +55,7 @@ CONCURRENT_TASKS = 4
 
 
 def _flow_run_name() -> str:
-    """Name a run by its pool and its start."""
+    """Name a run by its pool and its start; it is named by its version once it has one."""
     parameters = flow_run.parameters
     config = load_config(Path(parameters["config_path"]), parameters.get("overrides") or [])
     return f"{config.pool}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -82,7 +83,11 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
         run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
     ) as warehouse:
         start_run(warehouse, run, flow="refresh_pool", now=now)
-        return _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+        name_run(f"{run.pool}-{run.run_id}")
+        outcome = _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+    unchanged = "" if outcome.published else "-unchanged"
+    name_run(f"{run.pool}-{Path(outcome.path).name}{unchanged}")
+    return outcome
 
 
 def _recorded(

@@ -16,6 +16,7 @@ from prefect.tasks import exponential_backoff
 from databourse.errors import TransientError
 from databourse.progress import ProgressReport
 from databourse.refresh.context import StageReport
+from tasks.artifacts import shown_progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,8 +109,8 @@ def timed_stage(
     """
     since_epoch = time.time()
     started, cpu_started = time.perf_counter(), cpu_clock()
-    with _display.bar(stage, total) as advance:
-        report = work(advance)
+    with _display.bar(stage, total) as advance, shown_progress(stage, total, advance) as shown:
+        report = work(shown)
     report = replace(
         report,
         seconds=time.perf_counter() - started,
