@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from databourse.config import load_config
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
 from databourse.refresh.examples import ExampleKind, example_sections
+from databourse.refresh.lineage import run_lineage
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.refresh.settings import (
@@ -47,6 +48,7 @@ from tasks.sample_generations import sample_generations
 from tasks.score_losses import score_losses
 from tasks.score_signal import score_signal
 from tasks.stage_manifest import stage_manifest
+from tasks.stages import writing
 from tasks.take_snapshot import take_snapshot
 from tasks.train_language_model import train_language_model
 from tasks.write_report import write_report
@@ -84,7 +86,8 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
     ) as warehouse:
         start_run(warehouse, run, flow="refresh_pool", now=now)
         name_run(f"{run.pool}-{run.run_id}")
-        outcome = _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+        with run_lineage(run, "refresh_pool"):
+            outcome = _recorded(warehouse, run, lambda stages: _refresh(run, stages))
     unchanged = "" if outcome.published else "-unchanged"
     name_run(f"{run.pool}-{Path(outcome.path).name}{unchanged}")
     return outcome
@@ -113,7 +116,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     """Say what follows what."""
     tokenizer_id = _gather(run, stages)
     examples = _read_examples(run, stages)
-    snapshot = _done(stages, take_snapshot(run))
+    snapshot = _done(stages, writing(take_snapshot, run)(run))
     snapshot_id = snapshot.values["snapshot_id"]
     _check(run, stages, "documents")
     ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
@@ -127,7 +130,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
         ids = replace(ids, models=replace(ids.models, bank=bank))
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
-    market = _done(stages, clear_market(run, ids, signal_ids))
+    market = _done(stages, writing(clear_market, run)(run, ids, signal_ids))
     _check(run, stages, "board", path=market.values["board"], snapshot_id=snapshot_id)
     _check(run, stages, "prices", snapshot_id=snapshot_id)
     return _publish(run, stages, ids, signal_ids, market)
@@ -136,7 +139,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
 def _gather(run: RunContext, stages: list[StageReport]) -> str:
     """Read the sources and drop duplicates; return the id of the tokenizer that counted."""
     for source in run.config.sources:
-        _done(stages, ingest_source(run, source.name))
+        _done(stages, writing(ingest_source, run)(run, source.name))
     counted = _done(stages, count_tokens(run))
     tokenizer_id = counted.values["tokenizer_id"]
     _done(stages, drop_exact_duplicates(run, tokenizer_id))
@@ -167,12 +170,12 @@ def _describe(
     tokenizer_id: str,
 ) -> SnapshotIds:
     """Give the snapshot its vectors, topics and neighbours."""
-    embedded = _done(stages, embed_documents(run, snapshot_id, n_documents))
+    embedded = _done(stages, writing(embed_documents, run)(run, snapshot_id, n_documents))
     encoder_id = embedded.values["encoder_id"]
     _check(run, stages, "embeddings", snapshot_id=snapshot_id, encoder_id=encoder_id)
     if run.config.targets:
         _done(stages, embed_targets(run))
-    topics = _done(stages, assign_topics(run, snapshot_id, encoder_id))
+    topics = _done(stages, writing(assign_topics, run)(run, snapshot_id, encoder_id))
     topics_id = topics.values["topics_id"]
     _check(run, stages, "topics", snapshot_id=snapshot_id, topics_id=topics_id)
     neighbours_id = None
@@ -231,7 +234,8 @@ def _ask_models(
 
 def _score(run: RunContext, stages: list[StageReport], ids: SnapshotIds) -> tuple[str, ...]:
     """Score the snapshot by every signal, side by side; return the signals' ids in config order."""
-    futures = [score_signal.submit(run, ids, signal) for signal in signal_names(run.config)]
+    score = writing(score_signal, run)
+    futures = [score.submit(run, ids, signal) for signal in signal_names(run.config)]
     wait(futures)
     return tuple(_done(stages, future.result()).values["signal_id"] for future in futures)
 
@@ -255,7 +259,7 @@ def _publish(
         )
         published = _done(
             stages,
-            publish_manifest(
+            writing(publish_manifest, run)(
                 run,
                 path,
                 candidates=market.rows_in,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import json
 import re
 import threading
 import time
@@ -13,14 +14,13 @@ from uuid import UUID
 import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
-    create_table_artifact,
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.runtime import flow_run, task_run
 
 from databourse.contracts import ContractResult
 from databourse.progress import ProgressReport
@@ -42,13 +42,18 @@ def name_run(name: str) -> None:
 
 
 def show(pool: str, things: Sequence[Shown]) -> None:
-    """Leave tables and pictures with the run."""
-    for thing in things:
-        key = artifact_key(thing.name, pool)
-        if thing.picture:
-            create_image_artifact(thing.picture, key=key, description=thing.title)
-        else:
-            create_table_artifact(list(thing.rows), key=key, description=thing.title)
+    """Leave tables and pictures with the run, through one connection."""
+    with get_client(sync_client=True) as client:
+        for thing in things:
+            artifact = ArtifactCreate(
+                type="image" if thing.picture else "table",
+                key=artifact_key(thing.name, pool),
+                description=thing.title,
+                data=thing.picture or json.dumps(thing.rows),
+                flow_run_id=UUID(flow_run.id),
+                task_run_id=UUID(task_run.id),
+            )
+            client.create_artifact(artifact)
 
 
 def show_failed_contract(

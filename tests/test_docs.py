@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from databourse.config import RefreshConfig, load_config
+from databourse.contracts import contract_names, load_contract
 from databourse.signals.registry import signal_names
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,26 @@ def test_every_make_target_of_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_operations_say_what_to_do_when_each_contract_fails():
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    table = operations.partition("## When a contract fails")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("| `")
+    ]
+    assert sorted(row[0] for row in rows) == sorted(f"`{name}`" for name in contract_names())
+    assert all(len(row) == 3 and all(row) for row in rows)
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", table)) - set(contract_names())
+    known = (rule for name in contract_names() for rule in rules_of(name))
+    assert {"rarely_missing", "price_is_representable", "not_constant"} <= named & set(known)
+
+
+def rules_of(contract):
+    """Return the names of a contract's own rules."""
+    return {rule.name for rule in load_contract(contract).quality}
 
 
 def sections(model):

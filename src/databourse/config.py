@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from databourse.config_compare import CompareConfig
 from databourse.config_influence import InfluenceConfig
+from databourse.config_lineage import LineageConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
 from databourse.config_settlement import SettlementConfig
@@ -340,6 +341,9 @@ class RefreshConfig(BaseSettings):
     manifest: ManifestConfig = ManifestConfig()
     compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
+    lineage: LineageConfig | None = Field(
+        default=None, description="Who hears of runs as OpenLineage events; null: no one."
+    )
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
     @field_validator("data_roots", mode="before")
@@ -521,7 +525,15 @@ def config_digest(config: RefreshConfig) -> str:
     """Return the digest of the settings that can change a result: not resources, not places."""
     settings = config.model_dump(
         mode="json",
-        exclude={"compare", "settlement", "compute", "warehouse", "manifests", "data_roots"},
+        exclude={
+            "compare",
+            "settlement",
+            "compute",
+            "warehouse",
+            "manifests",
+            "data_roots",
+            "lineage",
+        },
     )
     return digest_of(settings)
 

@@ -40,6 +40,13 @@ def refreshed(prefect_server, write_pool, tmp_path_factory):
     return folder, refresh_pool(str(write_pool(folder)))
 
 
+def artifact(key):
+    """Return what the latest artifact of a key holds."""
+    from prefect.artifacts import Artifact
+
+    return Artifact.get(key).data
+
+
 @pytest.fixture
 def first(refreshed, tmp_path):
     """A copy of that pool for one test: a pool may be moved."""
@@ -185,6 +192,9 @@ def test_a_failed_contract_stops_publication_and_names_the_row(refresh, first):
     with pytest.raises(ContractViolation, match=bought):
         refresh(path, "budget.tokens=300")
 
+    told = artifact("contract-embeddings-tiny")
+    assert "| unit\\_norm | critical | 1 |" in told
+    assert f"| {bought} | hashing" in told.partition("## Rows that break a rule")[2]
     pool = path.parent / "manifests" / "tiny"
     assert json.loads((pool / "latest.json").read_text())["version"] == 1
     assert sorted(each.name for each in pool.glob("v*")) == ["v000001"]

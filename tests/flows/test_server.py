@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -315,6 +316,40 @@ def test_a_scheduled_refresh_completes_and_publishes(served, runs):
     assert "embed_documents-nightly_news" in {each["name"] for each in tasks}
     latest = json.loads((served.manifests / "latest.json").read_text())
     assert latest["version"] == 1
+
+
+def test_a_refresh_is_named_by_its_version_and_leaves_artifacts(served, runs):
+    published, failed = runs
+    assert published["name"] == "nightly_news-v000001"
+    assert re.fullmatch(r"nightly_news-\d{8}T\d{6}-[0-9a-f]{6}", failed["name"])
+    left = served.artifacts(published)
+    tables = {
+        name: json.loads(left[f"{name}-nightly-news"]["data"])
+        for name in ("funnel", "tokens-by-topic", "tokens-by-source", "prices-by-topic", "versions")
+    }
+    info = json.loads((served.manifests / "v000001" / "manifest.json").read_text())
+    assert tables["funnel"][-1]["left"] == info["spent"]["documents"]
+    for name in ("tokens-by-topic", "tokens-by-source"):
+        assert sum(row["tokens bought"] for row in tables[name]) == info["spent"]["tokens"]
+    assert tables["versions"][0]["tokens"] == info["spent"]["tokens"]
+    for name in ("tokens-by-topic", "budget-curve", "price-mass"):
+        picture = left[f"plot-{name}-nightly-news"]
+        assert picture["type"] == "image"
+        assert picture["data"].startswith("data:image/svg+xml;base64,")
+    assert "bought" in left["refresh-nightly-news"]["data"]
+    assert str(served.manifests / "v000001") in left["manifest-nightly-news"]["data"]
+
+
+def test_what_a_refresh_made_shows_in_the_event_feed(served, runs):
+    wanted = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+    found = wait_for(lambda: served.ask("/events/filter", wanted)["events"], "asset event")
+    made = {
+        each["resource"]["prefect.resource.id"]: {
+            related["prefect.resource.id"] for related in each["related"]
+        }
+        for each in found
+    }
+    assert "databourse://nightly_news/prices" in made["databourse://nightly_news/manifest"]
 
 
 def test_runs_of_one_pool_do_not_overlap(runs):
