@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 POSTGRES_FOLDERS = os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from databourse import __version__
+from databourse.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {
@@ -170,11 +171,17 @@ def test_the_commands_of_compose_exist_in_the_image():
     assert script == f"{copied.split()[-1]}deploy.py"
     assert services()["deploy"]["command"][2] == "/pools/news.yaml"
     worker = services()["worker"]["command"]
-    assert worker[worker.index("--pool") + 1] == infra_module("deploy").WORK_POOL
+    assert worker[worker.index("--pool") + 1] == deploy_module().WORK_POOL
 
 
-def infra_module(name):
-    spec = importlib.util.spec_from_file_location(f"infra_{name}", ROOT / "infra" / f"{name}.py")
+def test_two_configs_of_one_pool_are_refused_before_anything_is_deployed(write_pool, tmp_path):
+    configs = [write_pool(tmp_path / name, pool="news") for name in ("one", "two")]
+    with pytest.raises(ConfigError, match="are both of the pool 'news'"):
+        deploy_module().deploy(configs)
+
+
+def deploy_module():
+    spec = importlib.util.spec_from_file_location("deploy", ROOT / "infra" / "deploy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
