@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -112,7 +113,8 @@ class _Bar:
         try:
             if self._artifact is None:
                 key = f"progress-{re.sub('[^a-z0-9]+', '-', self._stage.lower()).strip('-')}"
-                self._artifact = create_progress_artifact(percent, key=key, description=text)
+                made = create_progress_artifact(percent, key=key, description=text)
+                self._artifact = cast("UUID", made)  # a coroutine only where a loop runs
             else:
                 update_progress_artifact(self._artifact, percent, description=text)
         except httpx.HTTPError as error:
