@@ -33,6 +33,7 @@ def serve(configs: list[str]) -> int:
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # SQLite has one writer: others wait, not fail
         **os.environ,
         "PREFECT_API_URL": api,
     }
