@@ -159,11 +159,21 @@ class Served:
             token = base64.b64encode(authorisation.encode()).decode()
             headers["Authorization"] = f"Basic {token}"
         request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
             return answer.read()
 
     def ask(self, path, body=None):
-        return json.loads(self.bytes_of(path, body))
+        """Ask again while a busy server gives up on its database or is too slow."""
+
+        def answer():
+            try:
+                return (json.loads(self.bytes_of(path, body)),)
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    pytest.fail(f"{path}: {error.code} {error.read()[:500]}")
+                raise
+
+        return wait_for(answer, f"answer to {path}")[0]
 
     def deployment(self, name):
         return self.ask(f"/deployments/name/{name}")
@@ -274,7 +284,11 @@ def runs(served):
     }
     served.ask(
         f"/deployments/{nightly['id']}/create_flow_run",
-        {"parameters": parameters, "state": {"type": "SCHEDULED"}},
+        {
+            "parameters": parameters,
+            "state": {"type": "SCHEDULED"},
+            "idempotency_key": "must-fail",  # asked twice, created once
+        },
     )
     published, failed = served.ended_runs(2)
     assert published["id"] == scheduled[0]["id"]
