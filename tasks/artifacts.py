@@ -9,18 +9,15 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
 from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run, task_run
 
 from databourse.contracts import ContractResult
@@ -111,12 +108,22 @@ class _Bar:
     def _tell(self, percent: float) -> None:
         text = f"{self._stage}: {self._done:,} of {self._total:,}"
         try:
-            if self._artifact is None:
-                key = f"progress-{re.sub('[^a-z0-9]+', '-', self._stage.lower()).strip('-')}"
-                made = create_progress_artifact(percent, key=key, description=text)
-                self._artifact = cast("UUID", made)  # a coroutine only where a loop runs
-            else:
-                update_progress_artifact(self._artifact, percent, description=text)
+            # a client of our own, since Prefect's function for this leaves its connection open
+            with get_client(sync_client=True) as client:
+                if self._artifact is None:
+                    key = f"progress-{re.sub('[^a-z0-9]+', '-', self._stage.lower()).strip('-')}"
+                    artifact = ArtifactCreate(
+                        type="progress",
+                        key=key,
+                        description=text,
+                        data=percent,
+                        flow_run_id=UUID(flow_run.id),
+                        task_run_id=UUID(task_run.id),
+                    )
+                    self._artifact = client.create_artifact(artifact).id
+                else:
+                    update = ArtifactUpdate(data=percent, description=text)
+                    client.update_artifact(self._artifact, update)
         except httpx.HTTPError as error:
             # what the stage computes does not depend on who watches
             get_run_logger().warning("progress of %s was not shown: %r", self._stage, error)
