@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers sql bench serve clean
+.PHONY: help setup demo test check lint types layers sql bench serve deploy audit clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -58,8 +58,16 @@ bench: setup  ## Measure again, and rewrite docs/benchmarks.md.
 	$(BIN)/python -m benchmarks.language_models.planted_garbage
 	$(BIN)/python -m benchmarks.write_tables
 
-serve: setup  ## Start a Prefect server and UI on http://127.0.0.1:4200 to watch runs.
-	DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start
+serve: setup  ## Start a Prefect server and UI on http://127.0.0.1:4200; CONFIG=... adds schedules and a worker.
+	$(BIN)/python infra/serve.py $(CONFIG)
+
+deploy: setup  ## Deploy the pool of CONFIG=... to the Prefect server of PREFECT_API_URL.
+	$(BIN)/python infra/deploy.py $(CONFIG)
+
+audit:  ## Ask a public database for known weaknesses of the locked versions; needs the network.
+	$(PYTHON) -m venv $(VENV)-audit
+	PIP_CONSTRAINT= $(VENV)-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:  ## Remove .venv and caches.
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-audit .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

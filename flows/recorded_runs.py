@@ -11,6 +11,7 @@ from pathlib import Path
 from databourse.config import RefreshConfig
 from databourse.errors import ConfigError
 from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.lineage import run_lineage
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.warehouse import Warehouse, hold_warehouse
 
@@ -62,7 +63,8 @@ def run_on_refreshed_pool(config: RefreshConfig, path: Path, *, flow: str) -> It
         recorded = RecordedRun(run, warehouse)
         status, message = "failed", "interrupted"
         try:
-            yield recorded
+            with run_lineage(run, flow):
+                yield recorded
             status, message = "completed", recorded.result
         except Exception as error:
             message = f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ from databourse.config import load_config
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
 from databourse.refresh.deduplication import removed_share_limits
 from databourse.refresh.examples import ExampleKind, example_sections
+from databourse.refresh.lineage import run_lineage
 from databourse.refresh.publication import Outcome, abandon_staged
 from databourse.refresh.runs import end_run, new_run_id, start_run
 from databourse.refresh.settings import (
@@ -26,6 +27,7 @@ from databourse.refresh.settings import (
     signal_names,
 )
 from databourse.warehouse import Warehouse, hold_warehouse
+from tasks.artifacts import name_run
 from tasks.ask_about_quality import ask_about_quality
 from tasks.assign_topics import assign_topics
 from tasks.check_contract import check_contract
@@ -49,6 +51,7 @@ from tasks.sample_generations import sample_generations
 from tasks.score_losses import score_losses
 from tasks.score_signal import score_signal
 from tasks.stage_manifest import stage_manifest
+from tasks.stages import writing
 from tasks.take_snapshot import take_snapshot
 from tasks.train_language_model import train_language_model
 from tasks.write_data_docs import write_data_docs
@@ -58,7 +61,7 @@ CONCURRENT_TASKS = 4
 
 
 def _flow_run_name() -> str:
-    """Name a run by its pool and its start."""
+    """Name a run by its pool and its start; it is named by its version once it has one."""
     parameters = flow_run.parameters
     config = load_config(Path(parameters["config_path"]), parameters.get("overrides") or [])
     return f"{config.pool}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -89,7 +92,12 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
         wait_seconds=60 * compute.wait_minutes,
     ) as warehouse:
         start_run(warehouse, run, flow="refresh_pool", now=now)
-        return _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+        name_run(f"{run.pool}-{run.run_id}")
+        with run_lineage(run, "refresh_pool"):
+            outcome = _recorded(warehouse, run, lambda stages: _refresh(run, stages))
+    unchanged = "" if outcome.published else "-unchanged"
+    name_run(f"{run.pool}-{Path(outcome.path).name}{unchanged}")
+    return outcome
 
 
 def _recorded(
@@ -117,7 +125,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
     examples = _read_examples(run, stages)
     if run.config.deduplicate.semantic:
         _drop_semantic_duplicates(run, stages)
-    snapshot = _done(stages, take_snapshot(run))
+    snapshot = _done(stages, writing(take_snapshot, run)(run))
     snapshot_id = snapshot.values["snapshot_id"]
     _check(run, stages, "documents", **removed_share_limits(run.config))
     ids = _describe(run, stages, snapshot_id, snapshot.rows_out, tokenizer_id)
@@ -131,7 +139,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
         ids = replace(ids, models=replace(ids.models, bank=bank))
     signal_ids = _score(run, stages, ids)
     _check(run, stages, "signals", snapshot_id=snapshot_id, signal_ids=list(signal_ids))
-    market = _done(stages, clear_market(run, ids, signal_ids))
+    market = _done(stages, writing(clear_market, run)(run, ids, signal_ids))
     _check(run, stages, "board", path=market.values["board"], snapshot_id=snapshot_id)
     _check(run, stages, "prices", snapshot_id=snapshot_id)
     _done(stages, check_drift(run, Path(market.values["board"]).stem))
@@ -141,7 +149,7 @@ def _refresh(run: RunContext, stages: list[StageReport]) -> Outcome:
 def _gather(run: RunContext, stages: list[StageReport]) -> str:
     """Read the sources and drop duplicates; return the id of the tokenizer that counted."""
     for source in run.config.sources:
-        _done(stages, ingest_source(run, source.name))
+        _done(stages, writing(ingest_source, run)(run, source.name))
     counted = _done(stages, count_tokens(run))
     tokenizer_id = counted.values["tokenizer_id"]
     _done(stages, drop_exact_duplicates(run, tokenizer_id))
@@ -180,12 +188,12 @@ def _describe(
     tokenizer_id: str,
 ) -> SnapshotIds:
     """Give the snapshot its vectors, topics and neighbours."""
-    embedded = _done(stages, embed_documents(run, snapshot_id, n_documents))
+    embedded = _done(stages, writing(embed_documents, run)(run, snapshot_id, n_documents))
     encoder_id = embedded.values["encoder_id"]
     _check(run, stages, "embeddings", snapshot_id=snapshot_id, encoder_id=encoder_id)
     if run.config.targets:
         _done(stages, embed_targets(run))
-    topics = _done(stages, assign_topics(run, snapshot_id, encoder_id))
+    topics = _done(stages, writing(assign_topics, run)(run, snapshot_id, encoder_id))
     topics_id = topics.values["topics_id"]
     _check(run, stages, "topics", snapshot_id=snapshot_id, topics_id=topics_id)
     neighbours_id = None
@@ -244,7 +252,8 @@ def _ask_models(
 
 def _score(run: RunContext, stages: list[StageReport], ids: SnapshotIds) -> tuple[str, ...]:
     """Score the snapshot by every signal, side by side; return the signals' ids in config order."""
-    futures = [score_signal.submit(run, ids, signal) for signal in signal_names(run.config)]
+    score = writing(score_signal, run)
+    futures = [score.submit(run, ids, signal) for signal in signal_names(run.config)]
     wait(futures)
     return tuple(_done(stages, future.result()).values["signal_id"] for future in futures)
 
@@ -268,7 +277,7 @@ def _publish(
         )
         published = _done(
             stages,
-            publish_manifest(
+            writing(publish_manifest, run)(
                 run,
                 path,
                 candidates=market.rows_in,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.enforcement import CONTRACT_STAGE, enforce_contract
+from tasks.artifacts import show_failed_contract
 from tasks.stages import stage_task, timed_stage
 
 
@@ -16,7 +17,10 @@ def check_contract(run: RunContext, contract: str, parameters: Mapping[str, obje
 
     def work(_: ProgressReport) -> StageReport:
         result = enforce_contract(
-            run.open_warehouse(), contract, {"run_id": run.run_id, **parameters}
+            run.open_warehouse(),
+            contract,
+            {"run_id": run.run_id, **parameters},
+            tell=lambda result, rows: show_failed_contract(run.pool, result, rows),
         )
         failed = len(result.failed("warning"))
         note = f"{len(result.rules)} rules" + (f", {failed} warnings" if failed else "")

@@ -13,6 +13,7 @@ from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.publication import Outcome, outcome_of, publish_selection
 from databourse.refresh.settings import configured_signing_key
+from tasks.artifacts import artifact_key
 from tasks.stages import stage_task, timed_stage
 
 
@@ -47,10 +48,12 @@ def publish_manifest(
 
 def _show(outcome: Outcome, summary: str) -> None:
     """Leave a summary and two links with the flow run."""
-    key = outcome.pool.replace("_", "-")
     state = "published" if outcome.published else "nothing new"
     create_markdown_artifact(
-        summary, key=f"refresh-{key}", description=f"{state}: version {outcome.version}"
+        summary,
+        key=artifact_key("refresh", outcome.pool),
+        description=f"{state}: version {outcome.version}",
     )
     for name, target in (("manifest", outcome.path), ("report", outcome.report)):
-        create_link_artifact(Path(target).as_uri(), link_text=target, key=f"{name}-{key}")
+        key = artifact_key(name, outcome.pool)
+        create_link_artifact(Path(target).as_uri(), link_text=target, key=key)

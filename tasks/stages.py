@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from prefect import Task, get_run_logger, task
+from prefect import Task, get_run_logger
+from prefect.assets import Asset
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import exponential_backoff
+from prefect.tasks import MaterializingTask, exponential_backoff
 
 from databourse.errors import TransientError
 from databourse.progress import ProgressReport
-from databourse.refresh.context import StageReport
+from databourse.refresh.context import RunContext, StageReport
+from databourse.refresh.lineage import STAGES, stage_lineage
+from tasks.artifacts import shown_progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,15 +77,18 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     return isinstance(error, TransientError | ConnectionError | TimeoutError)
 
 
-def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def stage_task(name: str) -> Callable[[Callable[P, R]], MaterializingTask[P, R]]:
     """Make a function a Prefect task whose runs are named by stage and pool.
 
     The warehouse is the checkpoint, so nothing is cached by Prefect; errors that a later try cannot
     cure are not retried.
     """
 
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        return task(
+    def decorate(function: Callable[P, R]) -> MaterializingTask[P, R]:
+        return MaterializingTask(
+            _with_lineage(function),
+            assets=[],
+            materialized_by="databourse",
             name=function.__name__,
             task_run_name=f"{name}-{{run.pool}}",
             retries=RETRIES,
@@ -89,9 +97,41 @@ def stage_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             retry_condition_fn=is_transient,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )(function)
+        )
 
     return decorate
+
+
+def _with_lineage(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the stage, which tells what it reads and writes if its run's config asks for it."""
+    signature, data = inspect.signature(function), STAGES.get(function.__name__)
+    if data is None:
+        return function
+
+    @functools.wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs).arguments
+        which = str(arguments[data.named_by]) if data.named_by else ""
+        with stage_lineage(arguments["run"], function.__name__, which) as reports:
+            result = function(*args, **kwargs)
+            if isinstance(result, StageReport):
+                reports.append(result)
+        return result
+
+    return told
+
+
+def writing(stage: MaterializingTask[P, R], run: RunContext) -> MaterializingTask[P, R]:
+    """Return a stage that shows in the UI's events as what materialises its tables or files."""
+    data = STAGES[stage.name]
+    return stage.with_options(
+        assets=[_asset(run, name) for name in data.writes],
+        asset_deps=[_asset(run, name) for name in data.reads],
+    )
+
+
+def _asset(run: RunContext, name: str) -> Asset:
+    return Asset(key=f"databourse://{run.pool}/{name}")
 
 
 def timed_stage(
@@ -108,8 +148,8 @@ def timed_stage(
     """
     since_epoch = time.time()
     started, cpu_started = time.perf_counter(), cpu_clock()
-    with _display.bar(stage, total) as advance:
-        report = work(advance)
+    with _display.bar(stage, total) as advance, shown_progress(stage, total, advance) as shown:
+        report = work(shown)
     report = replace(
         report,
         seconds=time.perf_counter() - started,

@@ -9,7 +9,14 @@ from databourse.manifests import load_staged
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, SnapshotIds, StageReport
 from databourse.refresh.pricing import MarketReport
-from databourse.refresh.reporting import report_inputs, write_page, write_summary
+from databourse.refresh.reporting import (
+    published_versions,
+    report_inputs,
+    write_page,
+    write_summary,
+)
+from databourse.reports.watching import run_tables
+from tasks.artifacts import show
 from tasks.stages import stage_task, timed_stage
 
 
@@ -39,6 +46,7 @@ def write_report(
             created_at=datetime.now(UTC),
         )
         write_page(staged, inputs)
+        show(run.pool, run_tables(inputs, published_versions(run)))
         values = {"summary": write_summary(inputs)}
         return StageReport("write report", inputs.spent_documents, 1, values=values)
 

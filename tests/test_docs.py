@@ -1,15 +1,13 @@
 """The documents: links lead somewhere, and what they must mention is there."""
 
-import importlib
-import inspect
 import re
 from pathlib import Path
 
 import pytest
-import yaml
 from pydantic import BaseModel
 
 from databourse.config import RefreshConfig, load_config
+from databourse.contracts import contract_names, load_contract
 from databourse.signals.registry import signal_names
 
 ROOT = Path(__file__).parents[1]
@@ -45,17 +43,24 @@ def test_every_make_target_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_deployments_name_flows_and_their_parameters():
-    deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
-    assert [each["entrypoint"].rsplit(".", 1)[1] for each in deployments] == [
-        "refresh_pool",
-        "settle_market",
-        "compare_selectors",
+def test_operations_say_what_to_do_when_each_contract_fails():
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    table = operations.partition("## When a contract fails")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("| `")
     ]
-    for each in deployments:
-        module, name = each["entrypoint"].rsplit(".", 1)
-        flow = getattr(importlib.import_module(module), name)
-        assert set(each["parameters"]) <= set(inspect.signature(flow.fn).parameters)
+    assert sorted(row[0] for row in rows) == sorted(f"`{name}`" for name in contract_names())
+    assert all(len(row) == 3 and all(row) for row in rows)
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", table)) - set(contract_names())
+    known = (rule for name in contract_names() for rule in rules_of(name))
+    assert {"rarely_missing", "price_is_representable", "not_constant"} <= named & set(known)
+
+
+def rules_of(contract):
+    """Return the names of a contract's own rules."""
+    return {rule.name for rule in load_contract(contract).quality}
 
 
 def sections(model):

@@ -31,6 +31,7 @@ from pydantic_settings import (
 from databourse.config_compare import CompareConfig
 from databourse.config_drift import DriftConfig
 from databourse.config_influence import InfluenceConfig
+from databourse.config_lineage import LineageConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_retention import RetentionConfig
 from databourse.config_section import Section, Slug
@@ -362,6 +363,9 @@ class RefreshConfig(BaseSettings):
     data_docs: bool = Field(
         default=False, description="Write Great Expectations Data Docs of each run's contracts."
     )
+    lineage: LineageConfig | None = Field(
+        default=None, description="Who hears of runs as OpenLineage events; null: no one."
+    )
     engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
 
     @field_validator("data_roots", mode="before")
@@ -553,6 +557,7 @@ def config_digest(config: RefreshConfig) -> str:
             "warehouse",
             "manifests",
             "data_roots",
+            "lineage",
         },
     )
     return digest_of(settings)

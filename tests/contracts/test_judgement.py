@@ -913,3 +913,34 @@ def test_large_relations_are_judged_whole():
     assert whole == parts
     assert failed(whole) == {"topic.length"}
     assert named(whole, "topic.length").example_ids == (f"{5:032x}", f"{4999:032x}")
+
+
+def test_rows_that_break_a_rule_are_shown_by_their_key(tmp_path):
+    import duckdb
+
+    from databourse.contracts.relation import Relation
+
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table pairs as select * from (values ('s', 'a', 1), ('s', 'b', null), "
+            "(null, 'c', 3), ('t', 'x/y', 4)) as t(signal, document, number)"
+        )
+        rows = Relation(
+            connection,
+            "select * from pairs where number is null or number < $most",
+            {
+                "most": 100,
+            },
+        )
+        key = ("signal", "document")
+        assert rows.rows_named(["s/b"], key, most_rows=5) == [
+            {"signal": "s", "document": "b", "number": "None"}
+        ]
+        # an id may be one column of the key; null is spelt as in ids; nothing is injected
+        assert [row["document"] for row in rows.rows_named(["c", "t/x/y"], key, most_rows=5)] == [
+            "x/y",
+            "c",
+        ]
+        assert [row["document"] for row in rows.rows_named(["null/c"], key, most_rows=5)] == ["c"]
+        assert rows.rows_named(["' or true --"], key, most_rows=5) == []
+        assert len(rows.rows_named(["s", "t"], key, most_rows=2)) == 2

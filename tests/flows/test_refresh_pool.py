@@ -42,6 +42,13 @@ def refreshed(prefect_server, write_pool, tmp_path_factory):
     return folder, refresh_pool(str(write_pool(folder)))
 
 
+def artifact(key):
+    """Return what the latest artifact of a key holds."""
+    from prefect.artifacts import Artifact
+
+    return Artifact.get(key).data
+
+
 @pytest.fixture
 def first(refreshed, tmp_path):
     """A copy of that pool for one test: a pool may be moved."""
@@ -248,6 +255,9 @@ def test_a_failed_contract_stops_publication_and_names_the_row(refresh, first):
     with pytest.raises(ContractViolation, match=bought):
         refresh(path, "budget.tokens=300")
 
+    told = artifact("contract-embeddings-tiny")
+    assert "| unit\\_norm | critical | 1 |" in told
+    assert f"| {bought} | hashing" in told.partition("## Rows that break a rule")[2]
     pool = path.parent / "manifests" / "tiny"
     assert json.loads((pool / "latest.json").read_text())["version"] == 1
     assert sorted(each.name for each in pool.glob("v*")) == ["v000001"]
@@ -303,3 +313,35 @@ def test_pairs_keep_both_parts_known(refresh, small_pool):
     for document in open_manifest(result.path).iter_documents():
         assert document.text[: document.prompt_characters].startswith("What is")
         assert document.text[document.prompt_characters :].startswith("It is")
+
+
+def test_long_stages_show_how_far_they_are_and_short_ones_nothing(prefect_server, monkeypatch):
+    import threading
+
+    from prefect import flow, task
+    from prefect.artifacts import Artifact
+
+    from databourse.refresh.context import StageReport
+    from tasks import artifacts
+    from tasks.stages import timed_stage
+
+    def work(advance):
+        # other threads know of no run
+        threads = [threading.Thread(target=advance, args=(10,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        return StageReport("count sheep", 40, 40)
+
+    @flow
+    def night(stage):
+        task(lambda: timed_stage(stage, work, total=40), name="count")()
+
+    night("count fast: sheep")  # ends before anything is shown
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
+    night("count slow: sheep")
+
+    assert Artifact.get("progress-count-fast-sheep") is None
+    shown = Artifact.get("progress-count-slow-sheep")
+    assert (shown.type, float(shown.data)) == ("progress", 100.0)
+    assert shown.task_run_id is not None

@@ -12,9 +12,10 @@ from prefect.states import Failed
 
 import tasks
 from databourse.errors import ContractViolation, InputError, TransientError
-from databourse.refresh.context import StageReport
+from databourse.refresh.context import RunContext, StageReport
+from tasks.clear_market import clear_market
 from tasks.ingest_source import ingest_source
-from tasks.stages import RETRIES, LogDisplay, is_transient, set_display, timed_stage
+from tasks.stages import RETRIES, LogDisplay, is_transient, set_display, timed_stage, writing
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,26 @@ def test_every_stage_backs_off_with_jitter_and_retries_what_is_transient_alone()
         assert stage.retry_jitter_factor == 0.5, name
         assert stage.retry_condition_fn is is_transient, name
         assert stage.persist_result is False, name
+
+
+def test_a_stage_that_shows_what_it_writes_is_otherwise_the_same():
+    run = RunContext("r", "news", ".", None)
+    shown = writing(clear_market, run)
+    assert [asset.key for asset in shown.assets] == ["databourse://news/prices"]
+    assert "databourse://news/signals" in {asset.key for asset in shown.asset_deps}
+    for option in (
+        "fn",
+        "name",
+        "task_run_name",
+        "retries",
+        "retry_delay_seconds",
+        "retry_jitter_factor",
+        "retry_condition_fn",
+        "cache_policy",
+        "persist_result",
+    ):
+        assert getattr(shown, option) == getattr(clear_market, option), option
+    assert clear_market.assets == []
 
 
 def test_a_contract_violation_survives_pickling():

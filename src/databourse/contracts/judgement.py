@@ -101,6 +101,30 @@ def check_contract(
     return ContractResult(held.name, held.version, n_rows, tuple(results))
 
 
+def violating_rows(
+    cursor: duckdb.DuckDBPyConnection,
+    result: ContractResult,
+    parameters: Mapping[str, Any],
+    *,
+    most_rows: int = 10,
+) -> list[dict[str, str]]:
+    """Return rows that a result names as examples, their values as text cut to a line.
+
+    Args:
+        cursor: as it was judged with.
+        result: of a contract in data_contracts/.
+        parameters: as it was judged with.
+        most_rows: to return at most, >= 1; the smallest keys first.
+    """
+    held = load_contract(result.contract)
+    ids = [each for rule in result.rules if not rule.success for each in rule.example_ids]
+    try:
+        rows = Relation(cursor, held.relation, parameters)
+        return rows.rows_named(ids, held.key, most_rows=most_rows)
+    except _UNREADABLE:  # the result says what is wrong with the relation itself
+        return []
+
+
 _COLUMN_RULES = {
     "columns": (
         "The relation must have the columns of the contract, no more and no fewer. Fix what writes "

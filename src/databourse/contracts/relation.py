@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FETCHED_ROWS = 10_000
+_SHOWN_CHARACTERS = 120
 _VECTOR_ROWS = 2048  # DuckDB hands out rows in vectors of this size
 
 
@@ -79,6 +80,26 @@ class Relation:
         """Return what a query of violating rows finds; its first column is their id."""
         self._execute(f"select * from (\n{query}\n) as violations")  # noqa: S608 - a rule's own text
         return self._tallied(1)
+
+    def rows_named(
+        self, ids: Sequence[str], key: Sequence[str], *, most_rows: int
+    ) -> list[dict[str, str]]:
+        """Return rows whose key, or a column of it, is one of these ids; values cut, as text."""
+        if not key:
+            return []
+        texts = [f"coalesce(cast({_quoted(name)} as varchar), 'null')" for name in key]
+        parts = [f"concat_ws('/', {', '.join(texts)})", *(texts if len(texts) > 1 else [])]
+        wanted = " or ".join(f"list_contains($wanted_ids, {part})" for part in parts)
+        held = Relation(self.cursor, self.select, {**self.parameters, "wanted_ids": list(ids)})
+        held._execute(
+            f"select * from contract_rows where {wanted} "  # noqa: S608 - quoted names
+            f"order by {_list(key)} limit {most_rows:d}"
+        )
+        names = [name for name, *_ in self.cursor.description or ()]
+        return [
+            {name: str(value)[:_SHOWN_CHARACTERS] for name, value in zip(names, row, strict=True)}
+            for row in self.cursor.fetchall()
+        ]
 
     def repeats(self, columns: Sequence[str], key: Sequence[str]) -> Violations:
         """Return the rows that share their values of `columns` with another row; nulls do not."""

@@ -7,7 +7,12 @@ the identity of a manifest in `identity`, the order of events of a publication i
 
 from __future__ import annotations
 
-from databourse.manifests.catalogue import PoolListing, VersionListing, list_manifests
+from databourse.manifests.catalogue import (
+    PoolListing,
+    VersionListing,
+    list_manifests,
+    recent_manifests,
+)
 from databourse.manifests.differences import ManifestDiff, diff_manifests, diff_record
 from databourse.manifests.export_formats import Format
 from databourse.manifests.exports import Export, export_manifest
@@ -85,6 +90,7 @@ __all__ = [
     "private_key",
     "public_key",
     "publish",
+    "recent_manifests",
     "sign_manifest",
     "stage",
     "sweep_staging",

@@ -79,6 +79,15 @@ def list_manifests(location: Location) -> tuple[PoolListing, ...]:
     return pools
 
 
+def recent_manifests(pool: Location, most: int) -> tuple[ManifestInfo, ...]:
+    """Return the last `most` versions of a pool that can be opened, oldest first; no pool: none."""
+    folder = folder_at(pool)
+    if not is_pool(folder):
+        return ()
+    opened = (_opened(folder, version)[0] for version in version_numbers(folder)[-most:])
+    return tuple(info for info in opened if info is not None)
+
+
 def _pool_listing(pool: Folder) -> PoolListing:
     latest, problem = None, ""
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from databourse.contracts import ContractResult, check_contract, enforce
+from databourse.contracts import ContractResult, check_contract, enforce, violating_rows
 from databourse.refresh.context import StageReport
 from databourse.warehouse.store import Warehouse
 
@@ -14,8 +14,12 @@ CONTRACT_STAGE = "contract "
 """Begins the stage name of every contract's report."""
 
 
+Tell = Callable[[ContractResult, list[dict[str, str]]], None]
+"""Hears of a contract with failed rules, and of rows that break them, before anything stops."""
+
+
 def enforce_contract(
-    warehouse: Warehouse, contract: str, parameters: Mapping[str, Any]
+    warehouse: Warehouse, contract: str, parameters: Mapping[str, Any], *, tell: Tell
 ) -> ContractResult:
     """Return what a contract says of the rows that its parameters name.
 
@@ -25,6 +29,8 @@ def enforce_contract(
     cursor = warehouse.cursor()
     try:
         result = check_contract(cursor, contract, parameters)
+        if not all(rule.success for rule in result.rules):
+            tell(result, violating_rows(cursor, result, parameters))
     finally:
         cursor.close()
     enforce(result)

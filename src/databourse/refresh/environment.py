@@ -37,8 +37,9 @@ _PACKAGES = {  # import name: distribution, extra, purpose
     "faiss": ("faiss-cpu", "pipeline,cpu", "topics and neighbours"),
     "openvino": ("openvino", "pipeline,cpu", "faster encoding on a CPU"),
     "ray": ("ray", "ray", "engine: ray"),
+    "openlineage": ("openlineage-python", "lineage", "telling lineage"),
 }
-_OPTIONAL = {"openvino", "ray"}
+_OPTIONAL = {"openvino", "ray", "openlineage"}
 
 
 def examine_environment() -> list[Finding]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from databourse.config import config_yaml
-from databourse.manifests import StagedManifest, add_file, next_version
+from databourse.manifests import StagedManifest, add_file, next_version, recent_manifests
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.enforcement import contract_results
 from databourse.refresh.ledger import dropped_by_stage, funnel
@@ -30,6 +30,7 @@ from databourse.reports.measures import example_ids
 from databourse.reports.page import render_report
 from databourse.reports.sweep import sweep_section
 from databourse.reports.training import FoldTraining, LossPoint, training_section
+from databourse.reports.watching import PublishedVersion, lowest
 from databourse.reports.wealth import wealth_section
 from databourse.topics.keywords import topic_keywords
 from databourse.warehouse.store import Warehouse
@@ -37,6 +38,7 @@ from databourse.warehouse.store import Warehouse
 REPORT_FILE = "report.html"
 _EXAMPLE_BATCH = 100
 _KEYWORD_DOCUMENTS = 100
+_SHOWN_VERSIONS = 30
 
 
 def report_inputs(
@@ -109,6 +111,21 @@ def write_page(staged: StagedManifest, inputs: data.ReportInputs) -> None:
 def write_summary(inputs: data.ReportInputs) -> str:
     """Return the Markdown that the run's artifact shows."""
     return summary_markdown(inputs)
+
+
+def published_versions(run: RunContext) -> list[PublishedVersion]:
+    """Return the last versions of the run's pool, oldest first."""
+    return [
+        PublishedVersion(
+            version=f"{info.version}",
+            published_at=f"{info.created_at:%Y-%m-%d %H:%M} UTC",
+            documents=info.spent.documents,
+            tokens=info.spent.tokens,
+            margin=lowest([topic.marginal_log_price_per_token for topic in info.topics]),
+            weights=info.market.weights,
+        )
+        for info in recent_manifests(run.manifests_path / run.pool, _SHOWN_VERSIONS)
+    ]
 
 
 def _contributions(priced: pa.Table, traders: Sequence[str]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from databourse.refresh.answering import check_answering
 from databourse.refresh.environment import require_pipeline
 from databourse.refresh.examples import example_sections
 from databourse.refresh.language_models import check_entailment_model, check_language_model
+from databourse.refresh.lineage import require_lineage
 from databourse.refresh.settings import (
     all_needs,
     configured_signals,
@@ -91,6 +92,8 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     signing_key = configured_signing_key(config, path.parent)
     if signing_key is not None:
         yield Check("signing key", key_id(signing_key.public_key()))
+    if config.lineage is not None:
+        yield Check("lineage", require_lineage(config.lineage))
     for folder in (config.warehouse, config.manifests):
         yield Check("folder", _check_folder(path.parent / folder))
 

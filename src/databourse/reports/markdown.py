@@ -66,7 +66,7 @@ def _outcome_table(inputs: ReportInputs, documents: Candidates) -> str:
         ("left", count(int(left.sum())), count(left_tokens), percent(left_tokens / all_tokens)),
         ("dropped before pricing", count(n_dropped), NONE, NONE),
     ]
-    return _table(("outcome", "documents", "tokens", "of the candidates' tokens"), rows)
+    return markdown_table(("outcome", "documents", "tokens", "of the candidates' tokens"), rows)
 
 
 def _dropped_table(inputs: ReportInputs) -> list[str]:
@@ -74,10 +74,11 @@ def _dropped_table(inputs: ReportInputs) -> list[str]:
         return []
     ordered = sorted(inputs.dropped, key=lambda row: (-row.count, row.stage, row.reason))
     rows = [(row.stage, row.reason, count(row.count)) for row in ordered]
-    return ["## Dropped before pricing", _table(("stage", "reason", "dropped"), rows)]
+    return ["## Dropped before pricing", markdown_table(("stage", "reason", "dropped"), rows)]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; cells are printed as they are, headings are trusted."""
     lines = [columns, ["---"] * len(columns)]
     lines += [[markdown_text(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

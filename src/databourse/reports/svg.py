@@ -66,6 +66,18 @@ def image_uri(figure: Figure, label: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def svg_uri(markup: str) -> str:
+    """Return what `page_svg` gave as a `data:` URI, in the palette's own colours on white."""
+    root = ET.fromstring(markup)  # noqa: S314 - `page_svg` wrote it
+    width, height = root.get("viewBox", "0 0 1 1").split()[2:]
+    root.set("xmlns", _NAMESPACE.strip("{}"))
+    root.set("width", width)
+    root.set("height", height)
+    root.set("style", "background: #ffffff; font-family: sans-serif")
+    data = ET.tostring(root, encoding="unicode").encode("utf-8")
+    return f"data:image/svg+xml;base64,{base64.b64encode(data).decode('ascii')}"
+
+
 def image_svg(figure: Figure, label: str) -> str:
     """Return a figure as the text of an SVG file, in fixed colours on white."""
     root = _drawn(figure)
