@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
+from databourse.engines import hold_engine
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
 from databourse.refresh.examples import ExampleKind, example_sections
 from databourse.refresh.publication import Outcome, abandon_staged
@@ -78,9 +79,12 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
     now = datetime.now(UTC)
     run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
     compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
-    ) as warehouse:
+    with (
+        hold_engine(config.engine),
+        hold_warehouse(
+            run.warehouse_path, threads=compute.threads, memory_limit=compute.memory_limit
+        ) as warehouse,
+    ):
         start_run(warehouse, run, flow="refresh_pool", now=now)
         return _recorded(warehouse, run, lambda stages: _refresh(run, stages))
 

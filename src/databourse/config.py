@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from databourse.config_compare import CompareConfig
+from databourse.config_engine import EngineConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
 from databourse.config_section import Section, Slug
@@ -340,7 +341,10 @@ class RefreshConfig(BaseSettings):
     manifest: ManifestConfig = ManifestConfig()
     compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
-    engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
+    engine: EngineConfig = Field(
+        default="local",
+        description="Where batches of models and sketches run: local, ray, or {ray: {...}}.",
+    )
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -523,6 +527,7 @@ def config_digest(config: RefreshConfig) -> str:
         mode="json",
         exclude={"compare", "settlement", "compute", "warehouse", "manifests", "data_roots"},
     )
+    settings["engine"] = "local"  # all engines give the same; digests from before stay as they were
     return digest_of(settings)
 
 

@@ -16,6 +16,7 @@ from databourse.dedup.removed_share import (
     removed_share_error,
 )
 from databourse.digests import digest_of_lines
+from databourse.engines import LOCAL, Engine
 from databourse.progress import ProgressReport
 from databourse.queries import materialise, query
 from databourse.refresh.near_duplicates import find_near_duplicates
@@ -76,6 +77,8 @@ def drop_near_duplicates(
     root_seed: int,
     threads: int,
     advance: ProgressReport,
+    engine: Engine = LOCAL,
+    threads_elsewhere: int = 1,
 ) -> tuple[int, int, int]:
     """Put documents that another one nearly repeats into the ledger, and guard every source.
 
@@ -95,6 +98,8 @@ def drop_near_duplicates(
             root_seed=root_seed,
             threads=threads,
             advance=advance,
+            engine=engine,
+            threads_elsewhere=threads_elsewhere,
         )
         dropped, limited = found.duplicates.num_rows, found.n_limited
         _forget(warehouse, run_id, "near_dedup")

@@ -11,6 +11,7 @@ from databourse.config import NearDuplicates, RefreshConfig, config_yaml, load_c
 from databourse.config_models import REFERENCE, MeaningByEntailment
 from databourse.dedup.minhash import RECALL_AT_THRESHOLD, candidate_probability, choose_banding
 from databourse.encoders import check_encoder
+from databourse.engines import check_engine
 from databourse.errors import ConfigError
 from databourse.manifests.signatures import key_id
 from databourse.queries import contracts_root
@@ -64,6 +65,7 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     )
     require_pipeline()
     yield Check("packages", "everything that a refresh imports is installed")
+    yield Check("engine", check_engine(config.engine))
     for source in config.sources:
         names = check_source(open_configured_source(config, source, path.parent))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
