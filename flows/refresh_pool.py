@@ -40,6 +40,7 @@ from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
 from tasks.measure_gradients import measure_gradients
 from tasks.measure_steps import measure_steps
+from tasks.mirror_manifests import mirror_manifests
 from tasks.publish_manifest import publish_manifest
 from tasks.read_examples import read_examples
 from tasks.retrain_for_datamodels import retrain_for_datamodels
@@ -264,6 +265,9 @@ def _publish(
         )
     finally:
         abandon_staged(path)
+    mirror = run.config.manifest.mirror
+    if mirror is not None:
+        _done(stages, mirror_manifests(run, mirror))
     return Outcome(**json.loads(published.values["outcome"]))
 
 

@@ -276,6 +276,11 @@ class ManifestConfig(Section):
         description="File of an ed25519 private key (PEM) that signs what is published; "
         "null: that in the environment variable DATABOURSE_SIGNING_KEY, if there is one.",
     )
+    mirror: str | None = Field(
+        default=None,
+        description="Folder or fsspec URI that gets a copy of the pool's manifests after each "
+        "refresh, such as s3://bucket/manifests.",
+    )
 
 
 class ComputeConfig(Section):
@@ -525,7 +530,12 @@ def config_digest(config: RefreshConfig) -> str:
     """Return the digest of the settings that can change a result: not resources, not places."""
     settings = config.model_dump(
         mode="json",
-        exclude={"compare", "settlement", "compute", "warehouse", "manifests", "data_roots"},
+        exclude={
+            **dict.fromkeys(
+                ("compare", "settlement", "compute", "warehouse", "manifests", "data_roots"), True
+            ),
+            "manifest": {"mirror"},
+        },
     )
     settings["engine"] = "local"  # all engines give the same; digests from before stay as they were
     return digest_of(settings)

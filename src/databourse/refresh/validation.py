@@ -13,6 +13,7 @@ from databourse.dedup.minhash import RECALL_AT_THRESHOLD, candidate_probability,
 from databourse.encoders import check_encoder
 from databourse.engines import check_engine
 from databourse.errors import ConfigError
+from databourse.manifests import check_mirror
 from databourse.manifests.signatures import key_id
 from databourse.queries import contracts_root
 from databourse.refresh.answering import check_answering
@@ -90,6 +91,8 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     signing_key = configured_signing_key(config, path.parent)
     if signing_key is not None:
         yield Check("signing key", key_id(signing_key.public_key()))
+    if config.manifest.mirror is not None:
+        yield Check("mirror", check_mirror(config.manifest.mirror))
     for folder in (config.warehouse, config.manifests):
         yield Check("folder", _check_folder(path.parent / folder))
 
