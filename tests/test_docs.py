@@ -45,6 +45,21 @@ def test_every_make_target_of_the_readme_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_ray_cluster_is_of_the_locked_version_and_asks_for_a_token_everywhere():
+    cluster = yaml.safe_load((ROOT / "infra" / "ray-cluster.yaml").read_text())
+    locked = (ROOT / "constraints.txt").read_text()
+    assert f"\nray=={cluster['spec']['rayVersion']}\n" in locked
+    head, workers = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    assert head["rayStartParams"] == {"num-cpus": "0", "dashboard-host": "127.0.0.1"}
+    for group in (head, *workers):
+        (container,) = group["template"]["spec"]["containers"]
+        environment = {each["name"]: each for each in container["env"]}
+        assert environment["RAY_AUTH_MODE"]["value"] == "token"
+        assert "secretKeyRef" in environment["RAY_AUTH_TOKEN"]["valueFrom"]
+        assert environment["RAY_USAGE_STATS_ENABLED"]["value"] == "0"
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
 def test_deployments_name_flows_and_their_parameters():
     deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text())["deployments"]
     assert [each["entrypoint"].rsplit(".", 1)[1] for each in deployments] == [

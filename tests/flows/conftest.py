@@ -8,7 +8,7 @@ def prefect_server():
     """Give flows of this process a Prefect server and database of their own."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=900):
         yield
 
 

@@ -144,12 +144,8 @@ class _Cluster:
             }
         try:
             self._ray.init(log_to_driver=False, logging_level="ERROR", **own)
-        except (
-            ConnectionError,
-            RuntimeError,
-            TimeoutError,
-            self._ray.exceptions.RayError,
-        ) as error:
+        except Exception as error:  # Ray has no narrower one for a slow start
+            self._ray.shutdown()
             self._remove_folder()
             where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
             raise TransientError(
