@@ -519,12 +519,11 @@ def test_a_ray_cluster_that_loses_workers_gives_the_manifest_of_one_process(
     assert len(killer.killed) == 2
     assert over_ray.manifest_id == local.manifest_id
     assert local.documents > 5
-    for table, order in {
-        "embeddings": "document_id",
-        "token_losses": "losses_id, part, document_id",
-        "sketch_shards": "sketch_shard",
-    }.items():
-        query = f"select * from {table} order by {order}"  # noqa: S608
+    for query in (
+        "select * from embeddings order by document_id",
+        "select * from token_losses order by losses_id, part, document_id",
+        "select sketches_id, sum(documents)::int from sketch_shards group by all order by all",
+    ):
         assert rows_of(paths["ray"], query) == rows_of(paths["local"], query) != []
     ours, theirs = (
         {
