@@ -11,6 +11,7 @@ import typer
 
 from flows.manifest_diff_command import diff
 from flows.manifest_export_command import export
+from flows.manifest_mirror_command import mirror
 from flows.manifest_sign_command import public_key_option, sign
 from flows.manifest_withdraw_command import withdraw
 from flows.tables import print_section, print_table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 manifest_app = typer.Typer(
     name="manifest",
-    help="List, read, verify, compare, export, withdraw and sign published manifests.",
+    help="List, read, verify, compare, export, withdraw, sign and mirror published manifests.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,6 +30,7 @@ manifest_app = typer.Typer(
 manifest_app.command("diff")(diff)
 manifest_app.command("export")(export)
 manifest_app.command("sign")(sign)
+manifest_app.command("mirror")(mirror)
 manifest_app.command("withdraw")(withdraw)
 
 PathArgument = Annotated[

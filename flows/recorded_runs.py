@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from databourse.config import RefreshConfig
+from databourse.engines import hold_engine
 from databourse.errors import ConfigError
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.lineage import run_lineage
@@ -53,12 +54,15 @@ def run_on_refreshed_pool(config: RefreshConfig, path: Path, *, flow: str) -> It
             "run CONFIG"
         )
     compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path,
-        threads=compute.threads,
-        memory_limit=compute.memory_limit,
-        wait_seconds=60 * compute.wait_minutes,
-    ) as warehouse:
+    with (
+        hold_engine(config.engine),
+        hold_warehouse(
+            run.warehouse_path,
+            threads=compute.threads,
+            memory_limit=compute.memory_limit,
+            wait_seconds=60 * compute.wait_minutes,
+        ) as warehouse,
+    ):
         start_run(warehouse, run, flow=flow, now=now)
         recorded = RecordedRun(run, warehouse)
         status, message = "failed", "interrupted"

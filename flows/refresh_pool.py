@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from databourse.config import load_config
+from databourse.engines import hold_engine
 from databourse.refresh.context import ModelIds, RunContext, SnapshotIds, StageReport
 from databourse.refresh.deduplication import removed_share_limits
 from databourse.refresh.examples import ExampleKind, example_sections
@@ -44,6 +45,7 @@ from tasks.find_neighbours import find_neighbours
 from tasks.ingest_source import ingest_source
 from tasks.measure_gradients import measure_gradients
 from tasks.measure_steps import measure_steps
+from tasks.mirror_manifests import mirror_manifests
 from tasks.publish_manifest import publish_manifest
 from tasks.read_examples import read_examples
 from tasks.retrain_for_datamodels import retrain_for_datamodels
@@ -85,12 +87,15 @@ def refresh_pool(config_path: str, overrides: list[str] | None = None) -> Outcom
     now = datetime.now(UTC)
     run = RunContext(new_run_id(now), config.pool, str(path.parent), config)
     compute = config.compute
-    with hold_warehouse(
-        run.warehouse_path,
-        threads=compute.threads,
-        memory_limit=compute.memory_limit,
-        wait_seconds=60 * compute.wait_minutes,
-    ) as warehouse:
+    with (
+        hold_engine(config.engine),
+        hold_warehouse(
+            run.warehouse_path,
+            threads=compute.threads,
+            memory_limit=compute.memory_limit,
+            wait_seconds=60 * compute.wait_minutes,
+        ) as warehouse,
+    ):
         start_run(warehouse, run, flow="refresh_pool", now=now)
         name_run(f"{run.pool}-{run.run_id}")
         with run_lineage(run, "refresh_pool"):
@@ -289,6 +294,9 @@ def _publish(
             _done(stages, write_data_docs(run, tuple(stages)))
     finally:
         abandon_staged(path)
+    mirror = run.config.manifest.mirror
+    if mirror is not None:
+        _done(stages, mirror_manifests(run, mirror))
     return Outcome(**json.loads(published.values["outcome"]))
 
 

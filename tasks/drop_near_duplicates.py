@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from databourse.config_engine import threads_there
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
 from databourse.refresh.deduplication import drop_near_duplicates as drop
@@ -20,6 +21,8 @@ def drop_near_duplicates(run: RunContext) -> StageReport:
             root_seed=run.config.seed,
             threads=run.config.compute.threads,
             advance=advance,
+            engine=run.engine(),
+            threads_elsewhere=threads_there(run.config.engine),
         )
         note = f"{limited:,} documents not compared with all alike" if limited else ""
         return StageReport("drop near duplicates", documents, kept, note)

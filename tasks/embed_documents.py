@@ -17,10 +17,10 @@ def embed_documents(run: RunContext, snapshot_id: str, n_documents: int) -> Stag
         encoder = encoder_of(run)
         new = embed(
             run.open_warehouse(),
+            run,
             encoder,
             snapshot_id=snapshot_id,
             n_documents=n_documents,
-            batch_documents=run.config.compute.batch_documents,
             advance=advance,
         )
         note = f"{new:,} new, {encoder.encoder_id}"

@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import MaterializingTask, exponential_backoff
 
+from databourse.engines.elsewhere import cpu_seconds
 from databourse.errors import TransientError
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext, StageReport
@@ -139,7 +140,7 @@ def timed_stage(
     work: Callable[[ProgressReport], StageReport],
     *,
     total: int | None = None,
-    cpu_clock: Callable[[], float] = time.process_time,
+    cpu_clock: Callable[[], float] = cpu_seconds,
 ) -> StageReport:
     """Run a stage's work under a progress bar; return its report with seconds, and log it.
 

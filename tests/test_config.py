@@ -140,6 +140,32 @@ def test_resources_and_places_are_not_part_of_the_digest(write):
     assert config_digest(load_config(write(), ["seed=18"])) != digest
 
 
+@pytest.mark.parametrize(
+    "override", ["engine=ray", "engine={ray: {workers: 3}}", "manifest.mirror=s3://bucket/m"]
+)
+def test_where_work_runs_and_copies_go_is_no_part_of_the_digest(write, override):
+    digest = config_digest(load_config(write()))
+
+    assert config_digest(load_config(write(), [override])) == digest
+    assert config_digest(load_config(write(), ["manifest.include_text=false"])) != digest
+
+
+@pytest.mark.parametrize(
+    ("engine", "named"),
+    [
+        ("dask", "engine: "),
+        ("{ray: {worker: 3}}", "unknown key 'engine.ray.worker'; did you mean 'workers'"),
+        ("{ray: {workers: 0}}", "engine.ray.workers: "),
+        ("{ray: {address: 'ray://head:10001'}}", "engine.ray.address: "),
+    ],
+)
+def test_a_wrong_engine_is_refused_by_name(write, engine, named):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(), [f"engine={engine}"])
+
+    assert named in str(caught.value)
+
+
 def test_unknown_names_survive_pickling():
     import pickle
 

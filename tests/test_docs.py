@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from databourse.config import RefreshConfig, load_config
@@ -41,6 +42,21 @@ def test_every_make_target_of_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z]+)", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_ray_cluster_is_of_the_locked_version_and_asks_for_a_token_everywhere():
+    cluster = yaml.safe_load((ROOT / "infra" / "ray-cluster.yaml").read_text())
+    locked = (ROOT / "constraints.txt").read_text()
+    assert f"\nray=={cluster['spec']['rayVersion']}\n" in locked
+    head, workers = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    assert head["rayStartParams"] == {"num-cpus": "0", "dashboard-host": "127.0.0.1"}
+    for group in (head, *workers):
+        (container,) = group["template"]["spec"]["containers"]
+        environment = {each["name"]: each for each in container["env"]}
+        assert environment["RAY_AUTH_MODE"]["value"] == "token"
+        assert "secretKeyRef" in environment["RAY_AUTH_TOKEN"]["valueFrom"]
+        assert environment["RAY_USAGE_STATS_ENABLED"]["value"] == "0"
+        assert container["resources"]["requests"] == container["resources"]["limits"]
 
 
 def test_operations_say_what_to_do_when_each_contract_fails():

@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from databourse.config_compare import CompareConfig
 from databourse.config_drift import DriftConfig
+from databourse.config_engine import EngineConfig
 from databourse.config_influence import InfluenceConfig
 from databourse.config_lineage import LineageConfig
 from databourse.config_models import AskLlmConfig, LanguageModelConfig
@@ -287,6 +288,11 @@ class ManifestConfig(Section):
         description="File of an ed25519 private key (PEM) that signs what is published; "
         "null: that in the environment variable DATABOURSE_SIGNING_KEY, if there is one.",
     )
+    mirror: str | None = Field(
+        default=None,
+        description="Folder or fsspec URI that gets a copy of the pool's manifests after each "
+        "refresh, such as s3://bucket/manifests.",
+    )
 
 
 class ComputeConfig(Section):
@@ -366,7 +372,10 @@ class RefreshConfig(BaseSettings):
     lineage: LineageConfig | None = Field(
         default=None, description="Who hears of runs as OpenLineage events; null: no one."
     )
-    engine: Literal["local"] = Field(default="local", description="Where shards of work run.")
+    engine: EngineConfig = Field(
+        default="local",
+        description="Where batches of models and sketches run: local, ray, or {ray: {...}}.",
+    )
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -548,18 +557,25 @@ def config_digest(config: RefreshConfig) -> str:
     settings = config.model_dump(
         mode="json",
         exclude={
-            "compare",
-            "settlement",
-            "compute",
-            "drift",
-            "data_docs",
-            "retention",
-            "warehouse",
-            "manifests",
-            "data_roots",
-            "lineage",
+            **dict.fromkeys(
+                (
+                    "compare",
+                    "settlement",
+                    "compute",
+                    "drift",
+                    "data_docs",
+                    "retention",
+                    "warehouse",
+                    "manifests",
+                    "data_roots",
+                    "lineage",
+                ),
+                True,
+            ),
+            "manifest": {"mirror"},
         },
     )
+    settings["engine"] = "local"  # all engines give the same; digests from before stay as they were
     return digest_of(settings)
 
 

@@ -1,11 +1,16 @@
 """A refresh with language models, seen from outside: what it promises, and what it refuses."""
 
 import contextlib
+import importlib.util
 import json
 import math
+import os
 import random
 import re
 import shutil
+import threading
+from pathlib import Path
+from signal import SIGKILL
 
 import duckdb
 import numpy as np
@@ -459,3 +464,74 @@ def test_a_good_config_says_who_reads_and_who_answers(cli, tmp_path, answers):
     assert shown.exit_code == 0, shown.output
     assert re.search(r"language model +\S*model", shown.stdout)
     assert re.search(r"ask_llm +endpoint http", shown.stdout)
+
+
+class WorkerKiller(threading.Thread):
+    """Kills workers of Ray that this test began, in the middle of a batch, so many of them."""
+
+    def __init__(self, most):
+        super().__init__(daemon=True)
+        self.most, self.killed, self.stopped = most, [], threading.Event()
+
+    def run(self):
+        while len(self.killed) < self.most and not self.stopped.wait(0.002):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if self._is_computing(process) and int(process.name) not in self.killed:
+                        os.kill(int(process.name), SIGKILL)
+                        self.killed.append(int(process.name))
+                        break
+
+    def _is_computing(self, process):
+        if not (process / "cmdline").read_bytes().startswith(b"ray::Worker.compute"):
+            return False
+        own = os.environ.get("RAY_AUTH_TOKEN", "none").encode()
+        return own in (process / "environ").read_bytes()
+
+
+def test_a_ray_cluster_that_loses_workers_gives_the_manifest_of_one_process(
+    refresh, tmp_path, monkeypatch
+):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = {
+        "signals": ["perplexity", "trak"],
+        "targets": [{"name": "dev", "path": "dev.jsonl", "text": "{t}"}],
+        "influence": {"gradients": {"features": 32}},
+        "compute": {"threads": 1, "memory_limit": "500MB", "batch_documents": 10},
+    }
+    workers = {"ray": {"workers": 2, "object_store_mb": 100}}
+    paths = {
+        "local": write_model_pool(tmp_path / "local", **settings),
+        "ray": write_model_pool(tmp_path / "ray", **settings, engine=workers),
+    }
+    for path in paths.values():
+        (path.parent / "dev.jsonl").write_text(json.dumps({"t": "storm after rain"}) + "\n")
+    killer = WorkerKiller(most=2)
+
+    local = refresh(paths["local"])
+    killer.start()
+    over_ray = refresh(paths["ray"])
+    killer.stopped.set()
+    killer.join()
+
+    assert len(killer.killed) == 2
+    assert over_ray.manifest_id == local.manifest_id
+    assert local.documents > 5
+    for query in (
+        "select * from embeddings order by document_id",
+        "select * from token_losses order by losses_id, part, document_id",
+        "select sketches_id, sum(documents)::int from sketch_shards group by all order by all",
+    ):
+        assert rows_of(paths["ray"], query) == rows_of(paths["local"], query) != []
+    ours, theirs = (
+        {
+            each.relative_to(path.parent): each.read_bytes()
+            for each in sorted((path.parent / "warehouse/gradients").rglob("*.bin"))
+        }
+        for path in paths.values()
+    )
+    assert ours == theirs != {}
+    stages = stages_of(paths["ray"], over_ray.run_id)
+    assert stages["score tokens"]["cpu_seconds"] > 0

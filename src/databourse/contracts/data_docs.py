@@ -51,13 +51,14 @@ def data_docs_pages(
         judged_at: likewise, with a time zone.
     """
     with deprecations_ignored():
+        from great_expectations.render import view
         from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-        from great_expectations.render.view import DefaultJinjaPageView
 
+    page: Any = view.DefaultJinjaPageView()  # type: ignore[attr-defined]  # untyped library
     pages = {INDEX: _index(results, run_id=run_id, judged_at=judged_at)}
     for result in results:
         document = ValidationResultsPageRenderer().render(_suite_result(result, run_id, judged_at))
-        pages[f"{result['contract']}.html"] = _local(DefaultJinjaPageView().render(document))
+        pages[f"{result['contract']}.html"] = _local(page.render(document))
     return pages
 
 

@@ -249,6 +249,78 @@ def feature_writer(
     return FeatureWriter(files, ids)
 
 
+class BatchFeatures(NamedTuple):
+    """Features (b, k) float32 and Q (b,) float64 of the documents of a batch, in their order."""
+
+    features: npt.NDArray[np.float32]
+    out_to_loss: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureComputation:
+    """What computes the batches of a store, by whatever process has the model loaded.
+
+    Attributes:
+        manifest: of the store.
+        batch_tokens: as `gradient_features`.
+        steps: what turns gradients into Adam's steps where features are of these; the manifest's
+            weighting must name it. None for gradients.
+    """
+
+    manifest: FeatureManifest
+    batch_tokens: int
+    steps: AdamSteps | None = None
+
+    def check(self, model: LanguageModel) -> None:
+        """Pass if a model is that of the manifest.
+
+        Raises:
+            InputError: it has other parameters.
+        """
+        if parameter_digest(model) != self.manifest.parameters:
+            raise InputError(
+                f"model {model.model_id} has other parameters than the manifest of "
+                f"{self.manifest.pool!r} names ({self.manifest.model_id}); load that checkpoint"
+            )
+
+    def of_batch(
+        self, model: LanguageModel, documents: Sequence[WeightedDocument], *, threads: int
+    ) -> BatchFeatures:
+        """Return the features of a batch, whatever the number of threads.
+
+        Raises:
+            IntegrityError: a gradient is not finite.
+        """
+        manifest = self.manifest
+        result = BatchFeatures(
+            np.empty((len(documents), manifest.k), dtype=np.float32), np.empty(len(documents))
+        )
+        batches = (
+            gradient_features(
+                model,
+                documents,
+                layers=[name for name, *_ in manifest.layers],
+                projection=manifest.projection,
+                output=manifest.output,
+                batch_tokens=self.batch_tokens,
+                threads=threads,
+            )
+            if self.steps is None
+            else step_features(
+                model,
+                documents,
+                projection=manifest.projection,
+                steps=self.steps,
+                batch_tokens=self.batch_tokens,
+                threads=threads,
+            )
+        )
+        for found in batches:
+            result.features[found.positions] = found.features
+            result.out_to_loss[found.positions] = found.out_to_loss
+        return result
+
+
 def fill_features(
     writer: FeatureWriter,
     model: LanguageModel,
@@ -259,64 +331,70 @@ def fill_features(
     progress: ProgressReport = silent,
     steps: AdamSteps | None = None,
 ) -> None:
-    """Compute and write the batches of a store that are not done.
+    """Compute and write the batches of a store that are not done, in this process.
+
+    Args:
+        writer: of the store.
+        model: the checkpoint of its manifest.
+        documents_of: ids to documents, in the same order.
+        batch_tokens, steps: as `FeatureComputation`.
+        threads: of it; they change nothing.
+        progress: told of finished documents, those of earlier runs included.
+
+    Raises:
+        InputError: the model is not that of the manifest, or as `FeatureWriter.write`.
+        IntegrityError: a gradient is not finite.
+    """
+    computation = FeatureComputation(writer.manifest, batch_tokens, steps)
+    computation.check(model)
+    write_features(
+        writer,
+        documents_of,
+        lambda batches: (
+            (batch, computation.of_batch(model, batch, threads=threads)) for batch in batches
+        ),
+        progress=progress,
+    )
+
+
+def write_features(
+    writer: FeatureWriter,
+    documents_of: Callable[[Sequence[str]], Sequence[WeightedDocument]],
+    computed: Callable[
+        [Iterator[Sequence[WeightedDocument]]],
+        Iterator[tuple[Sequence[WeightedDocument], BatchFeatures]],
+    ],
+    *,
+    progress: ProgressReport = silent,
+) -> None:
+    """Write the batches of a store that are not done, in order, as they are computed.
 
     A document's features depend on its batch by rounding alone, and batches do not depend on where
     a run was interrupted: an interrupted store is, byte for byte, one that was not.
 
     Args:
         writer: of the store.
-        model: the checkpoint of its manifest.
         documents_of: ids to documents, in the same order.
-        batch_tokens, threads: as `gradient_features`.
+        computed: batches to batches with their features, in the same order.
         progress: told of finished documents, those of earlier runs included.
-        steps: what turns gradients into Adam's steps where features are of these; the manifest's
-            weighting must name it. None for gradients.
 
     Raises:
-        InputError: the model is not that of the manifest, or as `FeatureWriter.write`.
-        IntegrityError: a gradient is not finite.
+        InputError: as `FeatureWriter.write`.
     """
-    manifest = writer.manifest
-    if parameter_digest(model) != manifest.parameters:
-        raise InputError(
-            f"model {model.model_id} has other parameters than the manifest of {manifest.pool!r} "
-            f"names ({manifest.model_id}); load that checkpoint"
-        )
     unfinished = writer.unfinished()
-    progress(manifest.n - sum(len(writer.ids_of(batch)) for batch in unfinished))
-    for batch in unfinished:
-        ids = writer.ids_of(batch)
-        documents = documents_of(ids)
-        if len(documents) != len(ids):
-            raise InputError(f"expected {len(ids):,} documents for as many ids: {len(documents):,}")
-        features = np.empty((len(ids), manifest.k), dtype=np.float32)
-        out_to_loss = np.empty(len(ids))
-        batches = (
-            gradient_features(
-                model,
-                documents,
-                layers=[name for name, *_ in manifest.layers],
-                projection=manifest.projection,
-                output=manifest.output,
-                batch_tokens=batch_tokens,
-                threads=threads,
-            )
-            if steps is None
-            else step_features(
-                model,
-                documents,
-                projection=manifest.projection,
-                steps=steps,
-                batch_tokens=batch_tokens,
-                threads=threads,
-            )
-        )
-        for found in batches:
-            features[found.positions] = found.features
-            out_to_loss[found.positions] = found.out_to_loss
-        writer.write(batch, features, out_to_loss)
-        progress(len(ids))
+    progress(writer.manifest.n - sum(len(writer.ids_of(batch)) for batch in unfinished))
+
+    def documents() -> Iterator[Sequence[WeightedDocument]]:
+        for batch in unfinished:
+            ids = writer.ids_of(batch)
+            found = documents_of(ids)
+            if len(found) != len(ids):
+                raise InputError(f"expected {len(ids):,} documents for as many ids: {len(found):,}")
+            yield found
+
+    for batch, (_, found) in zip(unfinished, computed(documents()), strict=True):
+        writer.write(batch, *found)
+        progress(len(writer.ids_of(batch)))
 
 
 def read_features(folder: Path, *, expected: FeatureManifest) -> FeatureStore:

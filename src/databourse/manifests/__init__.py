@@ -17,6 +17,7 @@ from databourse.manifests.differences import ManifestDiff, diff_manifests, diff_
 from databourse.manifests.export_formats import Format
 from databourse.manifests.exports import Export, export_manifest
 from databourse.manifests.identity import manifest_identity
+from databourse.manifests.mirroring import Mirrored, check_mirror, mirror_pool
 from databourse.manifests.model import (
     Budget,
     ContractResult,
@@ -62,6 +63,7 @@ __all__ = [
     "ManifestFacts",
     "ManifestInfo",
     "MarketRecord",
+    "Mirrored",
     "PoolListing",
     "Problem",
     "Publication",
@@ -77,6 +79,7 @@ __all__ = [
     "WithdrawalOutcome",
     "abandon",
     "add_file",
+    "check_mirror",
     "diff_manifests",
     "diff_record",
     "export_manifest",
@@ -85,6 +88,7 @@ __all__ = [
     "manifest_identity",
     "manifest_json_schema",
     "merge_states",
+    "mirror_pool",
     "next_version",
     "open_manifest",
     "private_key",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from databourse.config import RefreshConfig
+from databourse.engines import Engine, held_engine
 from databourse.warehouse import Warehouse, held_warehouse
 
 
@@ -32,6 +33,10 @@ class RunContext:
     def open_warehouse(self) -> Warehouse:
         """Return the warehouse that this process holds."""
         return held_warehouse(self.warehouse_path)
+
+    def engine(self) -> Engine:
+        """Return what computes batches: this process, or what it holds."""
+        return held_engine(self.config.engine)
 
 
 @dataclass(frozen=True)

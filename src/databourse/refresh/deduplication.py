@@ -17,6 +17,7 @@ from databourse.dedup.removed_share import (
 )
 from databourse.dedup.semantic import find_semantic_duplicates
 from databourse.digests import digest_of_lines
+from databourse.engines import LOCAL, Engine
 from databourse.errors import ConfigError, IntegrityError
 from databourse.progress import ProgressReport
 from databourse.queries import materialise, query
@@ -79,6 +80,8 @@ def drop_near_duplicates(
     root_seed: int,
     threads: int,
     advance: ProgressReport,
+    engine: Engine = LOCAL,
+    threads_elsewhere: int = 1,
 ) -> tuple[int, int, int]:
     """Put documents that another one nearly repeats into the ledger, and guard every source.
 
@@ -98,6 +101,8 @@ def drop_near_duplicates(
             root_seed=root_seed,
             threads=threads,
             advance=advance,
+            engine=engine,
+            threads_elsewhere=threads_elsewhere,
         )
         dropped, limited = found.duplicates.num_rows, found.n_limited
         _forget(warehouse, run_id, "near_dedup")

@@ -159,13 +159,7 @@ def embed_examples(
     examples = stored_examples(warehouse, run.run_id, kind)["document_id"].unique()
     known = vectors_of(warehouse, examples, encoder_id=encoder.encoder_id)["document_id"]
     missing = examples.filter(pa.compute.invert(pa.compute.is_in(examples, value_set=known)))
-    return embed_texts(
-        warehouse,
-        encoder,
-        missing,
-        batch_documents=run.config.compute.batch_documents,
-        advance=advance,
-    )
+    return embed_texts(warehouse, run, encoder, missing, advance=advance)
 
 
 def target_sets(

@@ -17,17 +17,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from databourse.config_engine import threads_there
 from databourse.config_influence import InfluenceConfig
 from databourse.digests import digest_of, digest_of_lines
+from databourse.engines import Elsewhere, Job, Work
+from databourse.engines.elsewhere import cpu_seconds
 from databourse.errors import IntegrityError
 from databourse.influence.adam_features import AdamSteps
 from databourse.influence.feature_manifest import FeatureManifest, feature_manifest
 from databourse.influence.feature_store import (
+    BatchFeatures,
+    FeatureComputation,
     FeatureStore,
     feature_writer,
-    fill_features,
     read_feature_manifest,
     read_features,
+    write_features,
 )
 from databourse.influence.layers import tracked_layers
 from databourse.influence.pool_gradients import CheckpointGradients
@@ -41,10 +46,25 @@ from databourse.influence.weighted_documents import (
 from databourse.language_models.model import LanguageModel
 from databourse.progress import ProgressReport, silent
 from databourse.refresh.context import RunContext
-from databourse.refresh.ensembles import TrainedMembers, n_members, open_member, train_members
+from databourse.refresh.ensembles import (
+    Member,
+    TrainedMembers,
+    n_members,
+    open_member,
+    train_members,
+)
 from databourse.refresh.examples import target_sets
-from databourse.refresh.language_models import model_ids, open_model
+from databourse.refresh.language_models import (
+    CarriedModel,
+    carried_checkpoint,
+    carried_model,
+    model_folders,
+    model_ids,
+    open_carried_model,
+    open_model,
+)
 from databourse.refresh.model_costs import NO_PART, Clock, append_cost, clocked
+from databourse.refresh.reference_model import model_folder
 from databourse.seeds import stage_seed
 from databourse.targets import TargetSet
 from databourse.warehouse.store import Warehouse
@@ -70,16 +90,30 @@ class MeasuredGradients:
     n_measured: int
 
 
+Documents = Sequence[WeightedDocument]
+FeatureJob = Job[Documents, BatchFeatures]
+
+
+@dataclass(frozen=True)
+class CarriedCheckpoint:
+    """A checkpoint as another process opens it, from folders that are carried there."""
+
+    model: CarriedModel
+    folders: tuple[Path, ...]
+
+
 @dataclass(frozen=True)
 class _Proxy:
     """A model whose gradients are taken, with a projection of its own.
 
     Attributes:
         open: loads it.
+        carried: says how another process does; asked only if one is to.
         projection_seed: of its P: another one for every model of an ensemble.
     """
 
     open: Callable[[], LanguageModel]
+    carried: Callable[[], CarriedCheckpoint]
     projection_seed: int
 
 
@@ -123,6 +157,7 @@ def measure_gradients(
             manifest,
             document_ids=document_ids,
             documents_of=_documents_of(warehouse, run, model),
+            carried=proxy.carried,
             advance=advance,
         )
         for target in targets:
@@ -133,6 +168,7 @@ def measure_gradients(
                 manifest_of_target(run, manifest, target),
                 document_ids=example_ids(target),
                 documents_of=examples_of(run, model, target),
+                carried=proxy.carried,
                 advance=silent,
             )
         stores.append(folder)
@@ -184,6 +220,7 @@ def _proxies(
         return [
             _Proxy(
                 partial(open_model, run, trained, fold),
+                partial(_carried_fold, run, trained, fold),
                 stage_seed(run.config.seed, "gradients", str(fold)),
             )
             for fold in range(len(model_ids(run, trained)))
@@ -192,10 +229,21 @@ def _proxies(
     return [
         _Proxy(
             partial(open_member, run, each),
+            partial(carried_member, run, each),
             stage_seed(run.config.seed, "gradients", each.fingerprint),
         )
         for each in found.members
     ], found
+
+
+def carried_member(run: RunContext, member: Member) -> CarriedCheckpoint:
+    """Return a checkpoint of a training as another process opens it."""
+    folder = model_folder(run.warehouse_path, member.fingerprint)
+    return CarriedCheckpoint(carried_checkpoint(run, member.fingerprint), (folder,))
+
+
+def _carried_fold(run: RunContext, trained: Sequence[str], fold: int) -> CarriedCheckpoint:
+    return CarriedCheckpoint(carried_model(run, trained, fold), model_folders(run, trained, fold))
 
 
 def _parts(manifest: FeatureManifest) -> tuple[int, ...]:
@@ -225,6 +273,7 @@ def fill_store(
     *,
     document_ids: Sequence[str],
     documents_of: Callable[[Sequence[str]], Sequence[WeightedDocument]],
+    carried: Callable[[], CarriedCheckpoint],
     advance: ProgressReport,
     steps: AdamSteps | None = None,
 ) -> tuple[int, str]:
@@ -237,6 +286,7 @@ def fill_store(
         manifest: what features are to be there.
         document_ids: of its rows.
         documents_of: ids to documents, in the same order.
+        carried: gives the checkpoint as another process opens it.
         advance: told of finished documents.
         steps: what Adam remembered, where features are of its steps; None for gradients.
     """
@@ -249,15 +299,18 @@ def fill_store(
         writer = feature_writer(folder, manifest, document_ids)
     mark_used(folder)
     missing = sum(len(writer.ids_of(batch)) for batch in writer.unfinished())
-    with clocked() as clock:
-        fill_features(
+    job = feature_job(
+        run,
+        model,
+        carried,
+        FeatureComputation(manifest, run.config.influence.batch_tokens, steps),
+    )
+    with clocked(cpu_seconds) as clock:
+        write_features(
             writer,
-            model,
             documents_of,
-            batch_tokens=run.config.influence.batch_tokens,
-            threads=run.config.compute.threads,
+            lambda batches: run.engine().map_batches(job, batches),
             progress=advance,
-            steps=steps,
         )
     if missing:
         with warehouse.transaction() as cursor:
@@ -271,6 +324,49 @@ def fill_store(
                 model_calls=missing,
             )
     return missing, folder.name
+
+
+def feature_job(
+    run: RunContext,
+    model: LanguageModel,
+    carried: Callable[[], CarriedCheckpoint],
+    computation: FeatureComputation,
+) -> FeatureJob:
+    """Return how batches of documents become features.
+
+    Raises:
+        InputError: the model is not that of the computation, found once a batch is there.
+    """
+
+    def here() -> Work[Documents, BatchFeatures]:
+        computation.check(model)
+        return partial(_features_of, computation, model, run.config.compute.threads)
+
+    def there() -> Elsewhere[Documents, BatchFeatures]:
+        own, threads = carried(), threads_there(run.config.engine)
+        return Elsewhere(partial(_features_there, computation, threads, own.model), own.folders)
+
+    return Job(here=here, there=there, size=len)
+
+
+def _features_there(
+    computation: FeatureComputation, threads: int, model: CarriedModel, folders: Sequence[Path]
+) -> Work[Documents, BatchFeatures]:
+    opened = open_carried_model(model, folders)
+    computation.check(opened)
+    return partial(_features_of, computation, opened, threads)
+
+
+def _features_of(
+    computation: FeatureComputation,
+    model: LanguageModel,
+    threads: int,
+    documents: Documents,
+    progress: ProgressReport,
+) -> BatchFeatures:
+    found = computation.of_batch(model, documents, threads=threads)
+    progress(len(documents))
+    return found
 
 
 def store_folder(warehouse: Warehouse, manifest: FeatureManifest) -> Path:

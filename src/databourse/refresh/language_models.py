@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from databourse.language_models.loading import (
     load_trained_model,
 )
 from databourse.language_models.meaning import LABELS
-from databourse.language_models.model import LanguageModel
+from databourse.language_models.model import LanguageModel, Precision
 from databourse.language_models.training import trained_model_id
 from databourse.refresh.context import RunContext
 from databourse.refresh.reference_model import model_folder
@@ -124,6 +125,78 @@ def open_model(run: RunContext, trained: Sequence[str], fold: int) -> LanguageMo
     return load_language_model(
         config.name, device=device, precision=config.precision, root=Path(run.root)
     )
+
+
+@dataclass(frozen=True)
+class CarriedModel:
+    """A model of a run as another process finds it.
+
+    Attributes:
+        model_id: what it must turn out to be.
+        name: of the config, where it is of a hub; else None, and it is in a folder that is carried.
+        is_trained: whether that folder is of a model trained on the pool.
+        device: where it computes.
+        precision: as the config has it.
+    """
+
+    model_id: str
+    name: str | None
+    is_trained: bool
+    device: str
+    precision: Precision
+
+
+def carried_model(run: RunContext, trained: Sequence[str], fold: int) -> CarriedModel:
+    """Return what another process must know to open the model of a fold."""
+    config, is_trained = run.config.language_model, trains_reference(run)
+    is_folder = is_trained or bool(model_folders(run, trained, fold))
+    return CarriedModel(
+        model_ids(run, trained)[fold],
+        None if is_folder else config.name,
+        is_trained,
+        run.config.compute.device,
+        config.precision,
+    )
+
+
+def carried_checkpoint(run: RunContext, fingerprint: str) -> CarriedModel:
+    """Return likewise for any checkpoint of a training on the pool."""
+    device = run.config.compute.device
+    return CarriedModel(trained_model_id(fingerprint), None, True, device, "float32")
+
+
+def model_folders(run: RunContext, trained: Sequence[str], fold: int) -> tuple[Path, ...]:
+    """Return the folder of the model of a fold; none if it is of a hub."""
+    if trains_reference(run):
+        return (model_folder(run.warehouse_path, trained[fold]),)
+    name, root = run.config.language_model.name, Path(run.root)
+    place = locate(name, kind="language model", known=[], root=root)
+    return () if isinstance(place, HubId) else (place.resolve(),)
+
+
+def open_carried_model(model: CarriedModel, folders: Sequence[Path]) -> LanguageModel:
+    """Return a model in another process than the run's.
+
+    Args:
+        model: which one.
+        folders: local copies of `model_folders`.
+
+    Raises:
+        ConfigError: it is another model there, or cannot be used.
+        IntegrityError: its files are damaged.
+        TransientError: the hub failed.
+    """
+    if model.is_trained:
+        found = load_trained_model(folders[0], device=model.device).model
+    else:
+        name = str(folders[0]) if model.name is None else model.name
+        found = load_language_model(name, device=model.device, precision=model.precision)
+    if found.model_id != model.model_id:
+        raise ConfigError(
+            f"a worker has language model {found.model_id}, this run {model.model_id}: their "
+            "numbers differ; use machines of one kind, with the same packages"
+        )
+    return found
 
 
 def _place_of(name: str, *, kind: str, root: Path) -> tuple[Path, str]:

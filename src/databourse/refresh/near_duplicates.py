@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ from databourse.dedup.near import (
 )
 from databourse.dedup.shingles import ShingleSets, joined, shingle_sets
 from databourse.digests import digest_of
+from databourse.engines import LOCAL, Elsewhere, Engine, Job, Work
 from databourse.errors import IntegrityError
 from databourse.progress import ProgressReport
 from databourse.seeds import stage_rng
@@ -100,6 +102,8 @@ def find_near_duplicates(
     root_seed: int,
     threads: int,
     advance: ProgressReport,
+    engine: Engine = LOCAL,
+    threads_elsewhere: int = 1,
 ) -> NearDuplicates:
     """Return which of the documents another one of them nearly repeats.
 
@@ -110,10 +114,13 @@ def find_near_duplicates(
         root_seed: of the run.
         threads: that sketch side by side.
         advance: told of documents as they are sketched.
+        engine: that sketches and shingles.
+        threads_elsewhere: of each worker of the engine.
     """
     sketching = sketching_of(settings, root_seed=root_seed)
+    job = _job(_sketches_of, sketching, threads=threads, threads_elsewhere=threads_elsewhere)
     stored, places = _sketched(
-        warehouse, sketching, document_ids=document_ids, threads=threads, advance=advance
+        warehouse, sketching, document_ids=document_ids, engine=engine, job=job, advance=advance
     )
     with _scratch(warehouse.root) as scratch:
         shape = (sketching.banding.bands, len(document_ids))
@@ -122,7 +129,7 @@ def find_near_duplicates(
         buckets = _on_disk(scratch / "buckets", shape, np.dtype(np.int32))
         company = keep_company(keys, order, scratch=buckets)
         members = document_ids.take(pa.array(company.documents))
-        sets, places = _shingled(warehouse, sketching, document_ids=members)
+        sets, places = _shingled(warehouse, sketching, document_ids=members, engine=engine)
         sizes = read_shingle_sizes(sets)
         hashes = _on_disk(scratch / "shingles", (int(sizes.sum()),), np.dtype(np.uint64))
         read_shingles(sets, hashes=hashes)
@@ -141,7 +148,8 @@ def _sketched(
     sketching: Sketching,
     *,
     document_ids: pa.StringArray,
-    threads: int,
+    engine: Engine,
+    job: Job[pa.Table, Sketches],
     advance: ProgressReport,
 ) -> tuple[StoredSketches, npt.NDArray[np.int64]]:
     """Sketch the documents that were never sketched; return all sketches and the places in them."""
@@ -150,19 +158,8 @@ def _sketched(
     advance(len(document_ids) - len(missing))
     if not len(missing):
         return stored, places
-
-    def sketch(texts: pa.StringArray) -> Sketches:
-        found = sketch_texts(
-            texts,
-            family=sketching.family,
-            banding=sketching.banding,
-            ngram=sketching.ngram,
-            threads=threads,
-        )
-        advance(len(texts))
-        return found
-
-    for ids, parts in _shards(warehouse, missing, sketch):
+    done = engine.map_batches(job, warehouse.texts_by_shard(missing), advance=advance)
+    for ids, parts in _shards(done):
         sketches = Sketches(
             np.concatenate([each.keys for each in parts]),
             np.concatenate([each.characters for each in parts]),
@@ -172,21 +169,66 @@ def _sketched(
 
 
 def _shingled(
-    warehouse: Warehouse, sketching: Sketching, *, document_ids: pa.StringArray
+    warehouse: Warehouse, sketching: Sketching, *, document_ids: pa.StringArray, engine: Engine
 ) -> tuple[StoredSketches, npt.NDArray[np.int64]]:
     """Keep the shingles of documents that lack them; return all shingles and the places in them."""
     stored, places = _stored(warehouse, sketching.shingles_id, document_ids)
     missing = document_ids.filter(pa.array(places < 0))
     if not len(missing):
         return stored, places
-
-    def shingle(texts: pa.StringArray) -> ShingleSets:
-        return shingle_sets(texts, ngram=sketching.ngram)
-
-    for ids, parts in _shards(warehouse, missing, shingle):
+    job = _job(_shingles_of, sketching, threads=1, threads_elsewhere=1)
+    for ids, parts in _shards(engine.map_batches(job, warehouse.texts_by_shard(missing))):
         sets = joined(parts)
         _register(warehouse, warehouse.sketches.write_shingles(sketching.shingles_id, ids, sets))
     return _stored(warehouse, sketching.shingles_id, document_ids)
+
+
+def _job(
+    compute: Callable[[Sketching, int, pa.Table, ProgressReport], Sketch],
+    sketching: Sketching,
+    *,
+    threads: int,
+    threads_elsewhere: int,
+) -> Job[pa.Table, Sketch]:
+    """Return how tables with a column text are sketched or shingled; no file is needed."""
+    return Job(
+        here=lambda: partial(compute, sketching, threads),
+        there=lambda: Elsewhere(partial(_elsewhere, compute, sketching, threads_elsewhere)),
+        size=len,
+    )
+
+
+def _elsewhere(
+    compute: Callable[[Sketching, int, pa.Table, ProgressReport], Sketch],
+    sketching: Sketching,
+    threads: int,
+    folders: Sequence[Path],
+) -> Work[pa.Table, Sketch]:
+    del folders
+    return partial(compute, sketching, threads)
+
+
+def _sketches_of(
+    sketching: Sketching, threads: int, batch: pa.Table, progress: ProgressReport
+) -> Sketches:
+    found = sketch_texts(
+        batch["text"].combine_chunks(),
+        family=sketching.family,
+        banding=sketching.banding,
+        ngram=sketching.ngram,
+        threads=threads,
+    )
+    progress(batch.num_rows)
+    return found
+
+
+def _shingles_of(
+    sketching: Sketching, threads: int, batch: pa.Table, progress: ProgressReport
+) -> ShingleSets:
+    del threads
+    found = shingle_sets(batch["text"].combine_chunks(), ngram=sketching.ngram)
+    progress(batch.num_rows)
+    return found
 
 
 def _stored(
@@ -225,14 +267,14 @@ def _forget(warehouse: Warehouse, sketch_shard: str) -> None:
 
 
 def _shards(
-    warehouse: Warehouse, document_ids: pa.StringArray, work: Callable[[pa.StringArray], Sketch]
+    done: Iterable[tuple[pa.Table, Sketch]],
 ) -> Iterator[tuple[pa.StringArray, list[Sketch]]]:
-    """Yield ids, and the work done on their texts, until all documents are done."""
+    """Yield ids of texts and what was made of them, as many at a time as a shard holds."""
     ids: list[pa.StringArray] = []
     parts: list[Sketch] = []
-    for texts in warehouse.texts_by_shard(document_ids):
+    for texts, part in done:
         ids.append(texts["document_id"].combine_chunks())
-        parts.append(work(texts["text"].combine_chunks()))
+        parts.append(part)
         if sum(map(len, ids)) >= SHARD_DOCUMENTS:
             yield pa.concat_arrays(ids), parts
             ids, parts = [], []

@@ -79,8 +79,7 @@ def _example_vectors(
                 f"the refresh embedded documents by {past.ids.encoder_id}, the config now names "
                 f"{encoder.encoder_id}; refresh the pool"
             )
-        batch = run.config.compute.batch_documents
-        embed_texts(warehouse, encoder, pa.array(missing), batch_documents=batch, advance=silent)
+        embed_texts(warehouse, run, encoder, pa.array(missing), advance=silent)
         known = vectors_of(warehouse, pa.array(wanted), encoder_id=past.ids.encoder_id)
     row_of = {each: row for row, each in enumerate(known["document_id"].to_pylist())}
     rows = known["vector"].combine_chunks().flatten().to_numpy().reshape(len(row_of), -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -31,6 +32,7 @@ from databourse.refresh.ensembles import (
 from databourse.refresh.examples import target_sets
 from databourse.refresh.gradient_features import (
     append_training_cost,
+    carried_member,
     example_ids,
     examples_of,
     fill_store,
@@ -84,6 +86,7 @@ def measure_steps(
     n_measured = n_features = 0
     for member in trained.members:
         model = open_member(run, member)
+        carried = partial(carried_member, run, member)
         layers = tracked_layers(model, chosen.layers)
         steps = adam_steps_of(
             model, layers, member_moments(run, member), include_momentum=chosen.momentum
@@ -111,6 +114,7 @@ def measure_steps(
             manifest,
             document_ids=document_ids,
             documents_of=_documents_of(warehouse, run, model),
+            carried=carried,
             advance=advance,
             steps=steps,
         )
@@ -122,6 +126,7 @@ def measure_steps(
                 manifest_of_target(run, manifest, target),
                 document_ids=example_ids(target),
                 documents_of=examples_of(run, model, target),
+                carried=carried,
                 advance=silent,
             )
         stores.append(store)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from databourse.config_engine import threads_there
+from databourse.engines import Elsewhere, Job, Work
 from databourse.errors import IntegrityError
 from databourse.language_models.losses import TokenLosses
-from databourse.language_models.model import LanguageModel
+from databourse.language_models.model import LanguageModel, Precision
 from databourse.language_models.scoring import score_documents, scoring_id
 from databourse.progress import ProgressReport
 from databourse.refresh.context import RunContext
@@ -22,8 +27,15 @@ from databourse.refresh.document_parts import (
     read_parts,
     wanted_parts,
 )
-from databourse.refresh.language_models import model_ids, open_model
-from databourse.refresh.model_costs import append_cost, clocked
+from databourse.refresh.language_models import (
+    CarriedModel,
+    carried_model,
+    model_folders,
+    model_ids,
+    open_carried_model,
+    open_model,
+)
+from databourse.refresh.model_costs import Clock, append_cost, clocked
 from databourse.refresh.settings import all_needs
 from databourse.refresh.snapshot import snapshot_documents
 from databourse.warehouse.store import Warehouse, append
@@ -42,6 +54,17 @@ class ScoredLosses:
     losses_ids: tuple[str, ...]
     n_parts: int
     n_scored: int
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    window_tokens: int
+    overlap_tokens: int
+    precision: Precision
+
+
+ScoredBatch = tuple[TokenLosses, Clock]
+ScoringJob = Job[PartTexts, ScoredBatch]
 
 
 def parts_needed(run: RunContext) -> list[Part]:
@@ -75,7 +98,7 @@ def score_losses(
     losses_ids = _losses_ids(run, trained)
     n_parts = n_scored = 0
     for fold, losses_id in enumerate(losses_ids):
-        model: LanguageModel | None = None
+        job: ScoringJob | None = None  # its model is loaded if a document lacks losses
         for part in parts_needed(run):
             wanted = of_fold(wanted_parts(documents, part), fold, len(losses_ids))
             missing = warehouse.rows(
@@ -88,13 +111,12 @@ def score_losses(
             advance(wanted.num_rows - missing.num_rows)
             if not missing.num_rows:
                 continue
-            model = model or open_model(run, trained, fold)
-            for batch in read_parts(
+            job = job or scoring_job(run, trained, fold)
+            batches = read_parts(
                 warehouse, missing, part, batch_documents=run.config.compute.batch_documents
-            ):
-                _score_batch(
-                    warehouse, run, model, batch, losses_id=losses_id, part=part, advance=advance
-                )
+            )
+            for batch, scored in run.engine().map_batches(job, batches, advance=advance):
+                _keep_batch(warehouse, run, batch, scored, losses_id=losses_id, part=part)
     return ScoredLosses(tuple(losses_ids), n_parts, n_scored)
 
 
@@ -149,28 +171,67 @@ def _losses_ids(run: RunContext, trained: Sequence[str]) -> list[str]:
     ]
 
 
-def _score_batch(
-    warehouse: Warehouse,
-    run: RunContext,
-    model: LanguageModel,
-    batch: PartTexts,
-    *,
-    losses_id: str,
-    part: Part,
-    advance: ProgressReport,
-) -> None:
+def scoring_job(run: RunContext, trained: Sequence[str], fold: int) -> ScoringJob:
+    """Return how batches of a fold are scored.
+
+    Args:
+        run: whose config names the model.
+        trained: fingerprints of the reference models; empty if another model scores.
+        fold: whose model reads.
+    """
     config = run.config.language_model
+    settings = _Scoring(config.window_tokens, config.overlap_tokens, config.precision)
+
+    @functools.cache
+    def here() -> Work[PartTexts, ScoredBatch]:
+        model = open_model(run, trained, fold)
+        return partial(_scored, settings, model, run.config.compute.threads)
+
+    def there() -> Elsewhere[PartTexts, ScoredBatch]:
+        model, threads = carried_model(run, trained, fold), threads_there(run.config.engine)
+        folders = model_folders(run, trained, fold)
+        return Elsewhere(partial(_scoring_there, settings, threads, model), folders)
+
+    return Job(here=here, there=there, size=lambda batch: len(batch.texts))
+
+
+def _scoring_there(
+    settings: _Scoring, threads: int, model: CarriedModel, folders: Sequence[Path]
+) -> Work[PartTexts, ScoredBatch]:
+    return partial(_scored, settings, open_carried_model(model, folders), threads)
+
+
+def _scored(
+    settings: _Scoring,
+    model: LanguageModel,
+    threads: int,
+    batch: PartTexts,
+    progress: ProgressReport,
+) -> ScoredBatch:
     with clocked() as clock:
         scores = score_documents(
             model,
             batch.texts,
-            window_tokens=config.window_tokens,
-            overlap_tokens=config.overlap_tokens,
-            threads=run.config.compute.threads,
+            window_tokens=settings.window_tokens,
+            overlap_tokens=settings.overlap_tokens,
+            threads=threads,
             prompts=batch.prompts,
-            precision=config.precision,
-            progress=advance,
+            precision=settings.precision,
+            progress=progress,
         )
+    return scores, clock
+
+
+def _keep_batch(
+    warehouse: Warehouse,
+    run: RunContext,
+    batch: PartTexts,
+    scored: ScoredBatch,
+    *,
+    losses_id: str,
+    part: Part,
+) -> None:
+    scores, clock = scored
     n_documents = batch.rows.num_rows
     rows = {
         "losses_id": pa.array([losses_id] * n_documents, pa.string()),

@@ -11,7 +11,9 @@ from databourse.config import NearDuplicates, RefreshConfig, config_yaml, load_c
 from databourse.config_models import REFERENCE, MeaningByEntailment
 from databourse.dedup.minhash import RECALL_AT_THRESHOLD, candidate_probability, choose_banding
 from databourse.encoders import check_encoder
+from databourse.engines import check_engine
 from databourse.errors import ConfigError
+from databourse.manifests import check_mirror
 from databourse.manifests.signatures import key_id
 from databourse.queries import contracts_root
 from databourse.refresh.answering import check_answering
@@ -65,6 +67,7 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
     )
     require_pipeline()
     yield Check("packages", "everything that a refresh imports is installed")
+    yield Check("engine", check_engine(config.engine))
     for source in config.sources:
         names = check_source(open_configured_source(config, source, path.parent))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -94,6 +97,8 @@ def _checks(config: RefreshConfig, path: Path) -> Iterator[Check]:
         yield Check("signing key", key_id(signing_key.public_key()))
     if config.lineage is not None:
         yield Check("lineage", require_lineage(config.lineage))
+    if config.manifest.mirror is not None:
+        yield Check("mirror", check_mirror(config.manifest.mirror))
     for folder in (config.warehouse, config.manifests):
         yield Check("folder", _check_folder(path.parent / folder))
 
