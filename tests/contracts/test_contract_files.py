@@ -28,7 +28,11 @@ NAMES = (
     "wealth",
 )
 
-ABOUT_THE_RUN = {"assert_manifest_rows_are_decided"}  # checks that look at the ledger alone
+ABOUT_THE_RUN = {  # checks that look at the ledger alone
+    "assert_manifest_rows_are_decided",
+    "assert_documents_removed_share_per_label_is_allowed",
+    "assert_documents_removed_share_per_source_is_allowed",
+}
 
 
 @pytest.fixture(scope="module")
