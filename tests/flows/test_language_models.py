@@ -489,6 +489,7 @@ class WorkerKiller(threading.Thread):
         return own in (process / "environ").read_bytes()
 
 
+@pytest.mark.timeout(1_200)
 def test_a_ray_cluster_that_loses_workers_gives_the_manifest_of_one_process(
     refresh, tmp_path, monkeypatch
 ):
