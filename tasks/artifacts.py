@@ -13,9 +13,6 @@ from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
-from prefect.artifacts import (
-    create_markdown_artifact,
-)
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.runtime import flow_run, task_run
@@ -60,11 +57,16 @@ def show_failed_contract(
     """Leave the rules that fail, and rows that break them, with the run."""
     name = f"contract-{result.contract}"
     verdict = "warnings" if result.success else "failed"
-    create_markdown_artifact(
-        failed_contract(result, rows),
+    artifact = ArtifactCreate(
+        type="markdown",
         key=artifact_key(name, pool),
         description=f"Contract {result.contract}: {verdict}",
+        data=failed_contract(result, rows),
+        flow_run_id=UUID(flow_run.id),
+        task_run_id=UUID(task_run.id),
     )
+    with get_client(sync_client=True) as client:
+        client.create_artifact(artifact)
 
 
 @contextlib.contextmanager

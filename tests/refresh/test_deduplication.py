@@ -13,6 +13,7 @@ from databourse.encoders.hashing import HashingEncoder
 from databourse.errors import ConfigError, DedupError, IntegrityError
 from databourse.progress import silent
 from databourse.queries import materialise
+from databourse.refresh.context import RunContext
 from databourse.refresh.deduplication import (
     count_tokens,
     drop_exact_duplicates,
@@ -23,6 +24,7 @@ from databourse.refresh.deduplication import (
 from databourse.refresh.embedding import embed_documents
 from databourse.tokenization import load_tokenizer
 from databourse.warehouse.store import append
+from tests.refresh.conftest import model_config
 
 LONG = " ".join(f"word{n}" for n in range(60))
 
@@ -167,7 +169,7 @@ TWICE = f"{SAID} {SAID}"  # the same words in the same order: 8 of 20 shingles d
 
 
 @pytest.fixture
-def semantic(warehouse, dedup):
+def semantic(warehouse, dedup, tmp_path):
     """Return a function that drops exact, near and semantic duplicates of a run."""
 
     left = {}  # of each run, before this stage: a stage that is tried again gets the same
@@ -176,12 +178,13 @@ def semantic(warehouse, dedup):
         encoder = HashingEncoder()
         snapshot_id, documents = left.get(run_id) or dedup(run_id, **settings)[2]
         left[run_id] = snapshot_id, documents
+        config = model_config(encoder="hashing", compute={"threads": 1, "batch_documents": 2})
         embed_documents(
             warehouse,
+            RunContext(run_id, "tiny", str(tmp_path), config),
             encoder,
             snapshot_id=snapshot_id,
             n_documents=documents,
-            batch_documents=2,
             advance=silent,
         )
         return drop_semantic_duplicates(
