@@ -170,7 +170,7 @@ def _event(work: _Work, what: str, *, rows: int | None, error: BaseException | N
         told["errorMessage"] = facets.error_message_run.ErrorMessageRunFacet(
             message=f"{type(error).__name__}: {error}", programmingLanguage="python"
         )
-    counted = {}
+    counted: dict[str, Any] = {}
     if rows is not None:
         statistics = facets.output_statistics_output_dataset
         counted["outputStatistics"] = statistics.OutputStatisticsOutputDatasetFacet(rowCount=rows)
